@@ -1,0 +1,155 @@
+//! What is wrong, where, and how to mend it.
+//!
+//! A problem is written for somebody who has never seen the code: the place in their file, one sentence on what is wrong, and
+//! one on what to do. How it is printed (`file:line:column`, the line and a caret) is [`Problem`]'s `Display`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::model::ObjectId;
+
+/// A place in a file: one-based line and column (in characters), and how many characters to underline.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Spot {
+    /// One-based line; 0 where the source has no lines (an object from an API server).
+    pub line: u32,
+    /// One-based column, counted in characters.
+    pub column: u32,
+    /// How many characters the caret underlines; at least 1 where there is a line.
+    pub length: u32,
+}
+
+/// How much a problem matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The object cannot be taken; its last good version, if any, keeps serving.
+    Error,
+    /// The object is taken and served as the Gateway API says, but part of it will not work.
+    Warning,
+    /// Worth knowing; changes nothing and does not fail a check.
+    Note,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        })
+    }
+}
+
+/// One thing that is wrong with what somebody wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// How much it matters.
+    pub severity: Severity,
+    /// The file, as the user named it; `None` for an object that came from an API server.
+    pub file: Option<Arc<Path>>,
+    /// Where in the file.
+    pub spot: Spot,
+    /// The object it belongs to, where one could be made out.
+    pub object: Option<ObjectId>,
+    /// The path of the field inside the object (`spec.rules[0].matches`); empty for the object as a whole.
+    pub field: String,
+    /// What is wrong: one sentence without a full stop.
+    pub what: String,
+    /// How to mend it: one sentence without a full stop.
+    pub help: Option<String>,
+    /// The offending line, where the text was at hand, clipped to a readable width.
+    pub excerpt: Option<String>,
+}
+
+impl Problem {
+    /// A problem with a place, to be refined by the `with_` methods.
+    pub fn new(severity: Severity, file: Option<Arc<Path>>, spot: Spot, what: impl Into<String>) -> Self {
+        let what = what.into();
+        Self { severity, file, spot, object: None, field: String::new(), what, help: None, excerpt: None }
+    }
+
+    /// Says how to mend it.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Says which object it belongs to.
+    #[must_use]
+    pub fn with_object(mut self, object: ObjectId) -> Self {
+        self.object = Some(object);
+        self
+    }
+
+    /// Says which field of the object it is about.
+    #[must_use]
+    pub fn with_field(mut self, field: impl Into<String>) -> Self {
+        self.field = field.into();
+        self
+    }
+
+    /// Cuts the offending line out of the file's text, so that it can be shown with a caret.
+    #[must_use]
+    pub fn with_excerpt_from(mut self, text: &str) -> Self {
+        if self.spot.line > 0 {
+            self.excerpt = text.lines().nth(self.spot.line as usize - 1).map(str::to_owned);
+        }
+        self
+    }
+
+    /// The order in which problems are shown: by file, then by place, then the worst first.
+    pub fn order(&self, other: &Self) -> std::cmp::Ordering {
+        (&self.file, self.spot, self.severity, &self.what).cmp(&(
+            &other.file,
+            other.spot,
+            other.severity,
+            &other.what,
+        ))
+    }
+
+    /// `file:line:column`, as editors and terminals make it clickable.
+    pub fn place(&self) -> String {
+        let file = self.file.as_deref().map_or_else(|| PathBuf::from("(no file)"), Path::to_path_buf);
+        if self.spot.line == 0 {
+            return file.display().to_string();
+        }
+        format!("{}:{}:{}", file.display(), self.spot.line, self.spot.column)
+    }
+}
+
+/// Longest part of an offending line that is shown, in characters: a minified JSON file is one line.
+const EXCERPT_WIDTH: usize = 120;
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.place(), self.severity, self.what)?;
+        if let Some(excerpt) = &self.excerpt {
+            write_excerpt(f, excerpt, self.spot)?;
+        }
+        if let Some(help) = &self.help {
+            write!(f, "\n  help: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints the line with a caret below, cut to a window around the caret where the line is long.
+fn write_excerpt(f: &mut fmt::Formatter<'_>, line: &str, spot: Spot) -> fmt::Result {
+    let characters: Vec<char> =
+        line.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let column = (spot.column.max(1) as usize - 1).min(characters.len());
+    let start = if characters.len() <= EXCERPT_WIDTH { 0 } else { column.saturating_sub(EXCERPT_WIDTH / 2) };
+    let end = (start + EXCERPT_WIDTH).min(characters.len());
+    let shown: String = characters[start..end].iter().collect();
+    let carets = (spot.length.max(1) as usize).min((end - column.min(end)).max(1));
+    let number = spot.line.to_string();
+    let gutter = " ".repeat(number.len());
+    write!(
+        f,
+        "\n {gutter} |\n {number} | {shown}\n {gutter} | {}{}",
+        " ".repeat(column - start),
+        "^".repeat(carets)
+    )
+}
