@@ -1,6 +1,6 @@
 //! Manifest text to validated model to snapshot.
 //!
-//! The story: a file's text is parsed into positioned nodes ([`yaml`]), each document becomes one [`model::Object`] or the
+//! The story: a file's text is parsed into positioned nodes (`yaml`), each document becomes one [`model::Object`] or the
 //! [`Problem`]s that say why not (`lower`), and the control component assembles a catalog of objects into a
 //! [`snapshot::Snapshot`], which is all that the data plane may know.
 //!
@@ -11,6 +11,8 @@
 
 pub mod model;
 pub mod problem;
+mod reading;
 pub mod snapshot;
 
 pub use problem::{Problem, Severity, Spot};
+pub use reading::{Document, Reading, read};
