@@ -9,10 +9,13 @@
 //! Deliberately absent: files, sockets, clocks, randomness, threads and an async runtime. Text comes in as `&str`, time as an
 //! argument, and everything that can be wrong comes back as a list of problems with their places, never just the first one.
 
+mod fields;
+mod lower;
 pub mod model;
 pub mod problem;
 mod reading;
 pub mod snapshot;
+mod yaml;
 
 pub use problem::{Problem, Severity, Spot};
 pub use reading::{Document, Reading, read};

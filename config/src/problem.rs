@@ -58,15 +58,18 @@ pub struct Problem {
     pub what: String,
     /// How to mend it: one sentence without a full stop.
     pub help: Option<String>,
-    /// The offending line, where the text was at hand, clipped to a readable width.
+    /// The offending line, where the text was at hand, clipped to a readable width around the place.
     pub excerpt: Option<String>,
+    /// How many characters of the line were cut away to the left of `excerpt`.
+    pub excerpt_start: u32,
 }
 
 impl Problem {
     /// A problem with a place, to be refined by the `with_` methods.
     pub fn new(severity: Severity, file: Option<Arc<Path>>, spot: Spot, what: impl Into<String>) -> Self {
         let what = what.into();
-        Self { severity, file, spot, object: None, field: String::new(), what, help: None, excerpt: None }
+        let field = String::new();
+        Self { severity, file, spot, object: None, field, what, help: None, excerpt: None, excerpt_start: 0 }
     }
 
     /// Says how to mend it.
@@ -92,10 +95,24 @@ impl Problem {
 
     /// Cuts the offending line out of the file's text, so that it can be shown with a caret.
     #[must_use]
-    pub fn with_excerpt_from(mut self, text: &str) -> Self {
-        if self.spot.line > 0 {
-            self.excerpt = text.lines().nth(self.spot.line as usize - 1).map(str::to_owned);
+    pub fn with_excerpt_from(self, text: &str) -> Self {
+        let line = (self.spot.line as usize).checked_sub(1).and_then(|index| text.lines().nth(index));
+        match line {
+            Some(line) => self.with_line(line),
+            None => self,
         }
+    }
+
+    /// Shows this line, which must be the one at its place, clipped to a window around it.
+    #[must_use]
+    pub fn with_line(mut self, line: &str) -> Self {
+        let column = self.spot.column.max(1) as usize - 1;
+        let line = line.trim_end();
+        let fits = line.len() <= EXCERPT_WIDTH || line.chars().nth(EXCERPT_WIDTH).is_none();
+        let start = if fits { 0 } else { column.saturating_sub(EXCERPT_WIDTH / 2) };
+        let shown = line.chars().skip(start).take(EXCERPT_WIDTH);
+        self.excerpt = Some(shown.map(|c| if c.is_control() { ' ' } else { c }).collect());
+        self.excerpt_start = start as u32;
         self
     }
 
@@ -126,7 +143,9 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.place(), self.severity, self.what)?;
         if let Some(excerpt) = &self.excerpt {
-            write_excerpt(f, excerpt, self.spot)?;
+            let start = self.excerpt_start;
+            let column = self.spot.column.max(1).saturating_sub(1).saturating_sub(start) as usize;
+            write_excerpt(f, excerpt, Spot { column: column as u32, ..self.spot })?;
         }
         if let Some(help) = &self.help {
             write!(f, "\n  help: {help}")?;
@@ -135,21 +154,12 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Prints the line with a caret below, cut to a window around the caret where the line is long.
-fn write_excerpt(f: &mut fmt::Formatter<'_>, line: &str, spot: Spot) -> fmt::Result {
-    let characters: Vec<char> =
-        line.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let column = (spot.column.max(1) as usize - 1).min(characters.len());
-    let start = if characters.len() <= EXCERPT_WIDTH { 0 } else { column.saturating_sub(EXCERPT_WIDTH / 2) };
-    let end = (start + EXCERPT_WIDTH).min(characters.len());
-    let shown: String = characters[start..end].iter().collect();
-    let carets = (spot.length.max(1) as usize).min((end - column.min(end)).max(1));
+/// Prints the line with a caret below; here the column counts from 0 and within `shown`.
+fn write_excerpt(f: &mut fmt::Formatter<'_>, shown: &str, spot: Spot) -> fmt::Result {
+    let width = shown.chars().count();
+    let column = (spot.column as usize).min(width);
+    let carets = (spot.length.max(1) as usize).min((width - column).max(1));
     let number = spot.line.to_string();
     let gutter = " ".repeat(number.len());
-    write!(
-        f,
-        "\n {gutter} |\n {number} | {shown}\n {gutter} | {}{}",
-        " ".repeat(column - start),
-        "^".repeat(carets)
-    )
+    write!(f, "\n {gutter} |\n {number} | {shown}\n {gutter} | {}{}", " ".repeat(column), "^".repeat(carets))
 }

@@ -150,6 +150,9 @@ pub struct Pattern {
 }
 
 impl Pattern {
+    /// Most memory that a compiled expression may take, in bytes.
+    pub const SIZE_MAX: usize = PATTERN_SIZE_MAX;
+
     /// Compiles `source` within a memory limit; the error says what is wrong with it.
     pub fn new(source: &str) -> Result<Self, String> {
         // Parsed alone first, so that `a)(b` is refused rather than completed by our own group.
@@ -172,6 +175,11 @@ impl Pattern {
     /// Whether the whole of `text` matches.
     pub fn matches(&self, text: &[u8]) -> bool {
         self.regex.is_match(text)
+    }
+
+    /// Memory of the compiled expression, in bytes.
+    pub fn memory(&self) -> usize {
+        self.regex.memory_usage()
     }
 
     /// The expression as written.

@@ -1,0 +1,84 @@
+//! One positioned document to one model object: defaults, limits and cross-field rules as an API server applies them.
+//!
+//! Each kind has its file. What they share: every problem is reported, an error anywhere refuses the whole object, a warning
+//! leaves it served as the Gateway API says. The rules are those of the Gateway API v1.6 resource definitions (patterns,
+//! maxima and validation expressions) and of the Kubernetes 1.36 API validation.
+//!
+//! Deliberately absent: anything that needs a second object. Whether a Service exists is for the control component.
+
+mod durations;
+mod endpoint_slice;
+mod gateway;
+mod gateway_class;
+mod http_route;
+mod kinds;
+mod labels;
+mod meta;
+mod names;
+mod pod;
+mod probe;
+mod service;
+mod time;
+
+use crate::fields::{At, Sink, Source};
+use crate::model::{Kind, Object, ObjectId, ObjectName};
+use crate::problem::{Problem, Severity};
+use crate::yaml::{Node, Value};
+
+/// What became of a document.
+pub(crate) struct Lowered {
+    pub(crate) id: Option<ObjectId>,
+    pub(crate) object: Option<Object>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Lowers one document, whatever it is.
+pub(crate) fn lower(node: &Node, source: &Source<'_>) -> Lowered {
+    let id = identify(node);
+    let sink = Sink::new(source, id.clone());
+    let root = At::root(node, &sink);
+    let object = match kinds::classify(&root) {
+        Some(kind) => {
+            root.report_flaws();
+            lower_kind(&root, kind)
+        }
+        None => None,
+    };
+    if id.is_some() && object.is_none() && !sink.failed() {
+        sink.report(Severity::Error, node.spot, "", "the object cannot be read", "please report this");
+    }
+    let object = object.filter(|_| !sink.failed());
+    Lowered { id, object, problems: sink.into_problems() }
+}
+
+fn lower_kind(root: &At<'_>, kind: Kind) -> Option<Object> {
+    let fields = root.fields()?;
+    fields.ignore(&["apiVersion", "kind", "status"]);
+    let metadata = meta::lower(&fields, kind);
+    match kind {
+        Kind::Namespace => Some(Object::Namespace(metadata?.meta)),
+        Kind::Service => service::lower(&fields, metadata).map(Object::Service),
+        Kind::Pod => pod::lower(&fields, metadata).map(Object::Pod),
+        Kind::EndpointSlice => endpoint_slice::lower(&fields, metadata).map(Object::EndpointSlice),
+        Kind::GatewayClass => gateway_class::lower(&fields, metadata).map(Object::GatewayClass),
+        Kind::Gateway => gateway::lower(&fields, metadata).map(Object::Gateway),
+        Kind::HttpRoute => http_route::lower(&fields, metadata).map(Object::HttpRoute),
+    }
+}
+
+/// The identity as far as it can be made out, also of an object in error.
+fn identify(node: &Node) -> Option<ObjectId> {
+    let text = |node: &Node, key| node.get(key).and_then(Node::as_str).map(str::to_owned);
+    let kind = kinds::recognise(&text(node, "apiVersion").unwrap_or_default(), &text(node, "kind")?)?;
+    let metadata = node.get("metadata")?;
+    // A name that was written without quotes (`name: 1`) still says whose last good version is meant.
+    let name = metadata.get("name").and_then(|name| match &name.value {
+        Value::String(text) | Value::Integer(_, text) => Some(text.as_str()),
+        _ => None,
+    })?;
+    let namespace = match kind.is_cluster_scoped() {
+        true => String::new(),
+        false => text(metadata, "namespace").unwrap_or_else(|| meta::NAMESPACE_DEFAULT.to_owned()),
+    };
+    Some(ObjectId { kind, name: ObjectName::new(namespace, name) })
+}

@@ -1,0 +1,53 @@
+//! `backendRefs`: the shares.
+
+use super::{filters, rules};
+use crate::fields::{At, Fields};
+use crate::lower::names;
+use crate::model::{BackendRef, HttpMatch, ObjectName};
+
+const BACKENDS_MAX: usize = 16;
+/// Gateway API's limit for a weight.
+const WEIGHT_MAX: i64 = 1_000_000;
+
+/// The list's place and its entries.
+pub(super) fn lower<'a>(
+    rule: &Fields<'a>,
+    namespace: &str,
+    matches: &[HttpMatch],
+) -> (Option<At<'a>>, Vec<BackendRef>) {
+    let list = rule.get("backendRefs");
+    let items = list.as_ref().map(|list| list.items_up_to(BACKENDS_MAX)).unwrap_or_default();
+    let backends = items.iter().filter_map(|item| backend(item, namespace, matches)).collect();
+    (list, backends)
+}
+
+fn backend(item: &At<'_>, namespace: &str, matches: &[HttpMatch]) -> Option<BackendRef> {
+    let fields = item.fields()?;
+    let group = fields.string("group").unwrap_or_default();
+    let kind = fields.get("kind").map_or(Some("Service"), |at| at.text(63));
+    let name_at = fields.require("name", "write the name of the Service");
+    let name = name_at.as_ref().and_then(|at| at.text(253));
+    let namespace = match fields.get("namespace") {
+        Some(at) => names::label(&at),
+        None => Some(namespace),
+    };
+    let is_service = group.is_empty() && kind == Some("Service");
+    let port_at = match is_service {
+        true => fields.require("port", "write the Service's port (not the pod's)"),
+        false => fields.get("port"),
+    };
+    let port = port_at.and_then(|at| at.port());
+    let weight = fields.get("weight").map_or(Some(1), |at| at.integer(0, WEIGHT_MAX));
+    let filters = fields.get("filters").map(|at| filters::lower(&at)).unwrap_or_default();
+    fields.finish();
+    rules::check_prefix_rewrites(&filters, matches);
+    Some(BackendRef {
+        group: group.into(),
+        kind: kind?.into(),
+        name: ObjectName::new(namespace?, name?),
+        port,
+        weight: weight? as u32,
+        filters: filters.into_iter().map(|(_, filter)| filter).collect(),
+        spot: name_at?.spot,
+    })
+}
