@@ -76,9 +76,10 @@ fn identify(node: &Node) -> Option<ObjectId> {
         Value::String(text) | Value::Integer(_, text) => Some(text.as_str()),
         _ => None,
     })?;
-    let namespace = match kind.is_cluster_scoped() {
-        true => String::new(),
-        false => text(metadata, "namespace").unwrap_or_else(|| meta::NAMESPACE_DEFAULT.to_owned()),
+    let namespace = if kind.is_cluster_scoped() {
+        String::new()
+    } else {
+        text(metadata, "namespace").unwrap_or_else(|| meta::NAMESPACE_DEFAULT.to_owned())
     };
     Some(ObjectId { kind, name: ObjectName::new(namespace, name) })
 }

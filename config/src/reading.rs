@@ -73,7 +73,9 @@ fn flatten(mut node: Node, source: &Source<'_>, documents: &mut Vec<Document>) {
                 let problems = sink.into_problems();
                 documents.push(Document { id: None, object: None, problems, source: String::new() });
             }
-            items.into_iter().for_each(|item| flatten(item, source, documents));
+            for item in items {
+                flatten(item, source, documents);
+            }
         }
         None => documents.push(document(&node, source)),
     }

@@ -31,7 +31,8 @@ fn render(reading: &Reading) -> String {
     for problem in reading.problems.iter().chain(problems) {
         writeln!(out, "{problem}\n").expect("writing to a string");
     }
-    let count = |what: fn(&Document) -> bool| reading.documents.iter().filter(|document| what(document)).count();
+    let count =
+        |what: fn(&Document) -> bool| reading.documents.iter().filter(|document| what(document)).count();
     let (read, refused) =
         (count(|document| document.object.is_some()), count(|document| document.object.is_none()));
     let broken = if reading.broken { ", file broken" } else { "" };

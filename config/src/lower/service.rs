@@ -93,9 +93,10 @@ fn warn_about_what_is_not_followed(spec: &Fields<'_>) {
 }
 
 fn ports(spec: &Fields<'_>, may_be_empty: bool, service_type: ServiceType) -> Vec<ServicePort> {
-    let list = match may_be_empty {
-        true => spec.get("ports"),
-        false => spec.require("ports", "list at least one port, for example `- port: 80`"),
+    let list = if may_be_empty {
+        spec.get("ports")
+    } else {
+        spec.require("ports", "list at least one port, for example `- port: 80`")
     };
     let Some(list) = list else { return Vec::new() };
     let items = list.items();
@@ -125,9 +126,10 @@ fn unique<K: std::hash::Hash + Eq>(seen: &mut HashMap<K, u32>, key: K, at: &At<'
 
 fn port(item: &At<'_>, several: bool, service_type: ServiceType, seen: &mut Seen) -> Option<ServicePort> {
     let fields = item.fields()?;
-    let name_at = match several {
-        true => fields.require("name", "a Service with several ports needs a name for each"),
-        false => fields.get("name"),
+    let name_at = if several {
+        fields.require("name", "a Service with several ports needs a name for each")
+    } else {
+        fields.get("name")
     };
     let name = name_at.as_ref().and_then(names::label).unwrap_or_default();
     let protocol_at = fields.get("protocol");

@@ -161,7 +161,9 @@ fn place_entries(entries: Vec<(Tree, Tree)>, spans: Option<&Spans>, around: Spot
     mark_duplicates(&mut placed);
     if !merged.is_empty() {
         let mut known = placed.iter().map(|entry| entry.key.clone()).collect();
-        merged.into_iter().for_each(|value| merge(&mut placed, &mut known, value));
+        for value in merged {
+            merge(&mut placed, &mut known, value);
+        }
     }
     placed
 }

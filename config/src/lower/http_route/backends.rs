@@ -32,9 +32,10 @@ fn backend(item: &At<'_>, namespace: &str, matches: &[HttpMatch]) -> Option<Back
         None => Some(namespace),
     };
     let is_service = group.is_empty() && kind == Some("Service");
-    let port_at = match is_service {
-        true => fields.require("port", "write the Service's port (not the pod's)"),
-        false => fields.get("port"),
+    let port_at = if is_service {
+        fields.require("port", "write the Service's port (not the pod's)")
+    } else {
+        fields.get("port")
     };
     let port = port_at.and_then(|at| at.port());
     let weight = fields.get("weight").map_or(Some(1), |at| at.integer(0, WEIGHT_MAX));

@@ -45,7 +45,6 @@ pub(super) fn lower<'a>(list: &At<'a>) -> Filters<'a> {
     filters
 }
 
-#[expect(clippy::type_complexity, reason = "taken apart at once by its only caller")]
 fn filter<'a>(item: &At<'a>) -> Option<(At<'a>, &'static str, bool, Option<Filter>)> {
     let fields = item.fields()?;
     let type_at = fields.require("type", "write the filter's type, for example RequestHeaderModifier");

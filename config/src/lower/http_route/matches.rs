@@ -172,10 +172,7 @@ fn condition(item: &At<'_>, max: usize) -> Option<(HeaderName, ValueMatch)> {
     fields.finish();
     let at = value_at?;
     let value = at.text(max)?;
-    let value = match kind? {
-        true => ValueMatch::Regex(pattern(&at, value)?),
-        false => ValueMatch::Exact(value.into()),
-    };
+    let value = if kind? { ValueMatch::Regex(pattern(&at, value)?) } else { ValueMatch::Exact(value.into()) };
     Some((name?, value))
 }
 

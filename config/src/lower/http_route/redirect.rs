@@ -75,9 +75,10 @@ fn path(at: &At<'_>) -> Option<PathRewrite> {
     }
     let empty_prefix = text.is_empty() && matches!(kind, PathType::Prefix);
     if !empty_prefix && !is_path(text) {
-        let help = match text.starts_with('/') {
-            true => "write only a path, with other characters encoded (a space as %20)".to_owned(),
-            false => format!("begin it with `/`: {}", quoted(&format!("/{text}"))),
+        let help = if text.starts_with('/') {
+            "write only a path, with other characters encoded (a space as %20)".to_owned()
+        } else {
+            format!("begin it with `/`: {}", quoted(&format!("/{text}")))
         };
         at.error(format!("{} is not a path", quoted(text)), help);
         return None;

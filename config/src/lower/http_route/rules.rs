@@ -115,9 +115,8 @@ pub(super) fn check_prefix_rewrites(filters: &Filters<'_>, matches: &[HttpMatch]
         return;
     }
     for (at, filter) in filters {
-        let path = match filter {
-            Filter::Redirect(Redirect { path, .. }) | Filter::Rewrite(Rewrite { path, .. }) => path,
-            _ => continue,
+        let (Filter::Redirect(Redirect { path, .. }) | Filter::Rewrite(Rewrite { path, .. })) = filter else {
+            continue;
         };
         if matches!(path, Some(PathRewrite::Prefix(_))) {
             at.error(
