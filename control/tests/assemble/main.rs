@@ -1,6 +1,6 @@
 //! What the pure half of control makes of objects: snapshots and problems.
+#![cfg(test)] // Always so, and said so that clippy takes the helpers for tests, in which `unwrap` is fine.
 
-#[cfg(test)] // Tells clippy that `unwrap` is fine here.
 #[macro_use]
 mod support;
 

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use watershed_config::model::{BackendRef, Filter, HttpRoute, HttpRouteRule, Redirect};
+use watershed_config::model::{BackendRef, Filter, HttpRoute, HttpRouteRule, Object, Redirect};
 use watershed_config::snapshot::{Rule, Target};
 
-use crate::support::{assembled, check_problems, check_snapshot, gateway, pod, route, rule, service, slice};
+use crate::support::{
+    IntoObject, assembled, check_problems, check_snapshot, gateway, pod, route, rule, service, slice,
+};
 
 fn only_rules(catalog: &watershed_control::catalog::Catalog) -> Vec<Arc<Rule>> {
     let snapshot = assembled(catalog).snapshot;
@@ -142,39 +144,40 @@ fn a_named_rule_is_known_by_its_name_whatever_it_matches() {
     assert_eq!(rules[0].id.to_string(), "HTTPRoute default/r rule canary");
 }
 
-#[test]
-fn a_service_that_resolves_to_nothing_names_the_label_port_or_slice_to_blame() {
-    let check = |objects: &dyn Fn(&mut Vec<watershed_config::model::Object>), expected: &str| {
-        let mut more = Vec::new();
-        objects(&mut more);
-        let mut catalog = catalog![gateway("gw", "a:80"), route("r", "gw", "", &[rule("/", "hello:80")])];
-        for object in more {
-            catalog.apply(object);
-        }
-        let expected = format!(
-            "all.yaml:1:1: warning: Service default/hello has no ready endpoint, so its share is answered with 503: {expected}"
-        );
-        check_problems(&assembled(&catalog), &expected);
-    };
-    macro_rules! objects {
-        ($($object:expr),*) => { &|list| { $(list.push(crate::support::IntoObject::into_object($object));)* } };
+/// What is said of the Service `hello`, to which a route sends everything, besides that its share is answered with 503.
+fn check_blame(objects: Vec<Object>, expected: &str) {
+    let mut catalog = catalog![gateway("gw", "a:80"), route("r", "gw", "", &[rule("/", "hello:80")])];
+    for object in objects {
+        catalog.apply(object);
     }
-    check(
+    let expected = format!(
+        "all.yaml:1:1: warning: Service default/hello has no ready endpoint, so its share is answered with 503: {expected}"
+    );
+    check_problems(&assembled(&catalog), &expected);
+}
+
+macro_rules! objects {
+    ($($object:expr),* $(,)?) => { vec![$(IntoObject::into_object($object)),*] };
+}
+
+#[test]
+fn a_service_whose_selector_matches_nothing_names_the_label_to_blame() {
+    check_blame(
         objects![service("hello", "app=hello", "80")],
         "no Pod in namespace default has app=hello
            help: write the Pods; namespace default has none with labels yet",
     );
-    check(
+    check_blame(
         objects![service("hello", "app=helo", "80"), pod("p", "10.0.0.1", "app=hello")],
         "no Pod in namespace default has app=helo
            help: no Pod has app=helo; did you mean app=hello?",
     );
-    check(
+    check_blame(
         objects![service("hello", "ap=hello", "80"), pod("p", "10.0.0.1", "app=hello")],
         "no Pod in namespace default has ap=hello
            help: no Pod has a label \"ap\"; did you mean \"app\"?",
     );
-    check(
+    check_blame(
         objects![
             service("hello", "app=x", "80"),
             pod("p", "10.0.0.1", "app=b"),
@@ -183,7 +186,7 @@ fn a_service_that_resolves_to_nothing_names_the_label_port_or_slice_to_blame() {
         "no Pod in namespace default has app=x
            help: no Pod has app=x; the values there are a, b",
     );
-    check(
+    check_blame(
         objects![
             service("hello", "app=hello,tier=web", "80"),
             pod("p", "10.0.0.1", "app=hello"),
@@ -192,12 +195,16 @@ fn a_service_that_resolves_to_nothing_names_the_label_port_or_slice_to_blame() {
         "no Pod in namespace default has app=hello, tier=web
            help: each of these labels is on some Pod, but no Pod has all of them",
     );
-    check(
+    check_blame(
         objects![service("hello", "app=hello", "80"), pod("prod/p", "10.0.0.1", "app=hello")],
         "no Pod in namespace default has app=hello
            help: Pods with these labels are in namespace prod; a Service selects Pods of its own namespace only",
     );
-    check(
+}
+
+#[test]
+fn a_service_without_ready_endpoints_names_the_port_pod_or_slice_to_blame() {
+    check_blame(
         objects![service("hello", "app=hello", "80->http"), {
             let mut pod = pod("p", "10.0.0.1", "app=hello");
             pod.ports.push(crate::support::container_port("htttp", 8080));
@@ -206,7 +213,7 @@ fn a_service_that_resolves_to_nothing_names_the_label_port_or_slice_to_blame() {
         "none of its Pods has a container port named \"http\"
            help: did you mean \"htttp\"?",
     );
-    check(
+    check_blame(
         objects![service("hello", "app=hello", "80"), {
             let mut pod = pod("p", "10.0.0.1", "app=hello");
             pod.ready_condition = false;
@@ -215,17 +222,17 @@ fn a_service_that_resolves_to_nothing_names_the_label_port_or_slice_to_blame() {
         "1 of its endpoints are not ready and 0 are terminating
            help: look at the Pods' Ready condition and at what their readinessProbe is answered",
     );
-    check(
+    check_blame(
         objects![service("hello", "", "80")],
         "it has neither a selector nor an EndpointSlice
            help: write a selector, or an EndpointSlice with the label kubernetes.io/service-name: hello",
     );
-    check(
+    check_blame(
         objects![service("hello", "", "80"), slice("s", "hello", "web:80", "10.0.0.1")],
         "none of its EndpointSlices has a port named \"\"
            help: give the slice's port this name; the names there are \"web\"",
     );
-    check(
+    check_blame(
         objects![service("hello", "", "80"), slice("s", "hello", "80", "")],
         "its EndpointSlices list no endpoint
            help: add endpoints to one of its slices",
