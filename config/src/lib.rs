@@ -17,5 +17,6 @@ mod reading;
 pub mod snapshot;
 mod yaml;
 
+pub use fields::suggest::nearest;
 pub use problem::{Problem, Severity, Spot};
 pub use reading::{Document, Reading, read};

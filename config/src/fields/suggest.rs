@@ -1,7 +1,7 @@
 //! "Did you mean": the nearest of the known names, if it is near enough.
 
 /// The known name that was probably meant, by edit distance (a swap of neighbours is one edit), letters' case aside.
-pub(crate) fn nearest<'n>(written: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+pub fn nearest<'n>(written: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let lower = written.to_lowercase();
     // A third of the letters, at least one: `nmae` is `name`, but `port` is not `path`.
     let allowed = (lower.chars().count() / 3).clamp(1, 4);

@@ -113,15 +113,6 @@ impl<'a> Attacher<'a, '_> {
             }
         }
         self.attachments.concerns_us[index] = concerns_us;
-        if route.parents.is_empty() {
-            let what = format!("HTTPRoute {} is not attached: it has no parentRefs", route.meta.name());
-            let help = "add spec.parentRefs with the name of a Gateway, or of a Service and kind: Service";
-            self.report.push(
-                warning(&route.meta, route.meta.origin.spot, what)
-                    .with_field("spec.parentRefs")
-                    .with_help(help),
-            );
-        }
         self.report_unserved(route, &unserved);
     }
 

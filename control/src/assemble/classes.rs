@@ -54,7 +54,7 @@ fn report_unknown_class(gateway: &Gateway, classes: &[&str], report: &mut Report
         gateway.class
     );
     let help = match report.suggest.nearest(&gateway.class, classes.iter().copied()) {
-        Some(near) => format!("did you mean {near:?}?"),
+        Some(near) => format!("did you mean `{near}`?"),
         None => format!(
             "use the class \"watershed\", which needs not be written, or write the class; there are {}",
             listed(classes)

@@ -187,7 +187,7 @@ impl<'a> Cause<'a> {
 
 fn help_for_port(wanted: &str, have: &BTreeSet<&str>, otherwise: &str, suggest: &Suggest) -> String {
     if let Some(near) = suggest.nearest(wanted, have.iter().copied()) {
-        return format!("did you mean {near:?}?");
+        return format!("did you mean `{near}`?");
     }
     if have.is_empty() {
         return otherwise.to_owned();
@@ -261,13 +261,13 @@ impl<'a> Survey<'a> {
             let values = self.values.get(&(namespace, &**key)).unwrap_or(&no_values);
             if values.is_empty() {
                 return match suggest.nearest(key, keys.iter().copied()) {
-                    Some(near) => format!("no Pod has a label {key:?}; did you mean {near:?}?"),
+                    Some(near) => format!("no Pod has a label {key:?}; did you mean `{near}`?"),
                     None => format!("no Pod has a label {key:?}; the labels there are {}", listed(keys)),
                 };
             }
             if !values.contains(&**value) {
                 return match suggest.nearest(value, values.iter().copied()) {
-                    Some(near) => format!("no Pod has {key}={value}; did you mean {key}={near}?"),
+                    Some(near) => format!("no Pod has {key}={value}; did you mean `{key}={near}`?"),
                     None => format!("no Pod has {key}={value}; the values there are {}", listed(values)),
                 };
             }

@@ -29,7 +29,7 @@ impl<'a> Names<'a> {
     pub(super) fn help(&self, missing: &ObjectName, elsewhere: &str, suggest: &Suggest) -> String {
         let here = self.in_namespace.get(&*missing.namespace).map_or(&[][..], Vec::as_slice);
         if let Some(near) = suggest.nearest(&missing.name, here.iter().copied()) {
-            return format!("did you mean {near:?}?");
+            return format!("did you mean `{near}`?");
         }
         let kind = self.kind;
         if let Some(namespaces) = self.namespaces_of.get(&*missing.name) {

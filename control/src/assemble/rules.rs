@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use watershed_config::Problem;
 use watershed_config::model::{
-    BackendRef, Filter, HttpMatch, HttpRoute, HttpRouteRule, ObjectName, Origin, PathMatch, Rank, Service,
+    BackendRef, HttpMatch, HttpRoute, HttpRouteRule, ObjectName, Origin, PathMatch, Rank, Service,
     ServicePort, TargetPort, Timeouts,
 };
 use watershed_config::snapshot::{Arm, Candidate, InvalidTarget, Rule, RuleId, SplitKey, Target};
@@ -118,13 +118,6 @@ impl<'a> Rules<'a, '_> {
                 Target::Invalid { reference: written(reference).into(), why: broken.why() }
             });
             arms.push(Arm { weight: reference.weight, target, filters: reference.filters.clone() });
-        }
-        let redirects = rule.filters.iter().any(|filter| matches!(filter, Filter::Redirect(_)));
-        if !arms.is_empty() && !redirects && arms.iter().all(|arm| arm.weight == 0) {
-            let what = "all weights of this rule are 0: every request that it matches is answered with 500";
-            let problem = warning(&route.meta, rule.spot, what.to_owned());
-            let help = "give at least one backendRef a weight above 0";
-            report.push(problem.with_field(format!("spec.rules[{index}].backendRefs")).with_help(help));
         }
         arms
     }

@@ -6,6 +6,9 @@ use std::cell::Cell;
 /// many references are wrong; a catalog in which 10,000 names are wrong needs no hints about each.
 const COMPARISONS_MAX: usize = 100_000;
 
+/// Names whose lengths differ by more than this are never near enough.
+const LENGTHS_DIFFER_MAX: usize = 4;
+
 /// Most names that a message lists before it says how many more there are.
 const LISTED_MAX: usize = 5;
 
@@ -22,30 +25,23 @@ impl Default for Suggest {
 }
 
 impl Suggest {
-    /// The name nearest to `wanted`, if one is near enough to be a slip: at most a third of its letters differ. The first one
-    /// wins among equally near names, so the order of `names` decides.
+    /// The name nearest to `wanted`, if one is near enough to be a slip ([`watershed_config::nearest`]). The first one wins
+    /// among equally near names, so the order of `names` decides.
     pub(crate) fn nearest<'n>(
         &self,
         wanted: &str,
         names: impl IntoIterator<Item = &'n str>,
     ) -> Option<&'n str> {
-        let length = wanted.chars().count();
-        let limit = (length / 3).max(1);
-        let mut best: Option<(usize, &str)> = None;
-        for name in names {
-            let Some(left) = self.left.get().checked_sub(1) else { break };
-            self.left.set(left);
-            // Lengths that differ by more than the limit cannot be within it; names are ASCII, so bytes are letters.
-            if name.len().abs_diff(wanted.len()) > limit || name == wanted {
-                continue;
-            }
-            let distance = strsim::osa_distance(wanted, name);
-            let better = best.is_none_or(|(least, _)| distance < least);
-            if distance <= limit && better && distance < length.max(1) {
-                best = Some((distance, name));
-            }
-        }
-        best.map(|(_, name)| name)
+        // Of a single letter everything is near.
+        let others = names.into_iter().filter(|name| *name != wanted && name.len() > 1);
+        let affordable = others.take_while(|_| {
+            let left = self.left.get();
+            self.left.set(left.saturating_sub(1));
+            left > 0
+        });
+        // A length that differs by more than the distance that is allowed needs no comparison.
+        let near = affordable.filter(|name| name.len().abs_diff(wanted.len()) <= LENGTHS_DIFFER_MAX);
+        watershed_config::nearest(wanted, near)
     }
 }
 
@@ -80,7 +76,7 @@ mod tests {
     #[test]
     fn suggestions_stop_when_the_budget_is_spent() {
         let suggest = Suggest::default();
-        let far = vec!["zzzz"; COMPARISONS_MAX];
+        let far = vec!["zzzz"; COMPARISONS_MAX + 1];
         assert_eq!(suggest.nearest("helo", far), None);
         assert_eq!(suggest.nearest("helo", ["hello"]), None);
     }

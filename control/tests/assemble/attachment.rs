@@ -170,20 +170,19 @@ fn what_is_not_attached_says_why_and_what_would_mend_it() {
         route("g", "gw#http:81", "", &[rule("/", "hello:80")]),
         route("h", "gw#http", "example.com", &[rule("/", "hello:80")]),
         route("i", "infra/shared", "", &[rule("/", "hello:80")]),
+        // What is wrong with one object alone is said where it is read.
         route("j", "", "", &[rule("/", "hello:80")]),
     ];
     check_problems(
         &assembled(&catalog),
-        "all.yaml:1:1: warning: HTTPRoute default/j is not attached: it has no parentRefs
-           help: add spec.parentRefs with the name of a Gateway, or of a Service and kind: Service
-         all.yaml:21:3: warning: HTTPRoute default/a is not attached: there is no Gateway default/gatewy
+        "all.yaml:21:3: warning: HTTPRoute default/a is not attached: there is no Gateway default/gatewy
            help: write the Gateway or correct the name; namespace default has gw
          all.yaml:21:3: warning: HTTPRoute default/b is not attached: there is no Gateway default/gv
-           help: did you mean \"gw\"?
+           help: did you mean `gw`?
          all.yaml:21:3: warning: HTTPRoute default/c is not attached: there is no Gateway default/shared
            help: a Gateway of this name is in namespace infra: say so with namespace: in this parentRef
          all.yaml:21:3: warning: HTTPRoute default/d is not attached: Gateway default/gw serves no listener named \"htp\"
-           help: did you mean \"http\"?
+           help: did you mean `http`?
          all.yaml:21:3: warning: HTTPRoute default/e is not attached: Gateway default/gw serves no listener named \"web\"
            help: its listeners are \"http\" (port 80), \"admin\" (port 81)
          all.yaml:21:3: warning: HTTPRoute default/f is not attached: Gateway default/gw has no listener on port 443
@@ -239,7 +238,7 @@ fn a_gateway_is_ours_by_its_class() {
     check_problems(
         &assembled,
         "all.yaml:6:3: warning: Gateway default/c is not served: there is no GatewayClass \"watersed\"
-           help: did you mean \"watershed\"?
+           help: did you mean `watershed`?
          all.yaml:6:3: warning: Gateway default/d is not served: there is no GatewayClass \"nginx\"
            help: use the class \"watershed\", which needs not be written, or write the class; there are ours, theirs, watershed
          all.yaml:6:3: note: Gateway default/b is not served here: its class \"theirs\" belongs to the controller \"example.com/other\"",

@@ -55,9 +55,7 @@ fn a_broken_reference_keeps_its_share_and_says_what_is_wrong() {
     );
     check_problems(
         &assembled,
-        "all.yaml:35:3: warning: all weights of this rule are 0: every request that it matches is answered with 500
-           help: give at least one backendRef a weight above 0
-         all.yaml:41:3: warning: this backend is broken (its weight is 0, so no request meets it yet): there is no Service default/db
+        "all.yaml:41:3: warning: this backend is broken (its weight is 0, so no request meets it yet): there is no Service default/db
            help: a Service of this name is in namespace prod: another namespace needs a ReferenceGrant, which is not supported yet
          all.yaml:41:3: warning: this backend's share is answered with 500: Service default/hello has no port 8080
            help: 8080 is the Pods' port (targetPort); the Service's own port is 80
@@ -68,7 +66,7 @@ fn a_broken_reference_keeps_its_share_and_says_what_is_wrong() {
          all.yaml:41:3: warning: this backend's share is answered with 500: a storage.io/Bucket cannot be a backend here, only a Service can
            help: refer to a Service: leave out group and kind
          all.yaml:41:3: warning: this backend's share is answered with 500: there is no Service default/helo
-           help: did you mean \"hello\"?",
+           help: did you mean `hello`?",
     );
 }
 
@@ -170,12 +168,12 @@ fn a_service_whose_selector_matches_nothing_names_the_label_to_blame() {
     check_blame(
         objects![service("hello", "app=helo", "80"), pod("p", "10.0.0.1", "app=hello")],
         "no Pod in namespace default has app=helo
-           help: no Pod has app=helo; did you mean app=hello?",
+           help: no Pod has app=helo; did you mean `app=hello`?",
     );
     check_blame(
         objects![service("hello", "ap=hello", "80"), pod("p", "10.0.0.1", "app=hello")],
         "no Pod in namespace default has ap=hello
-           help: no Pod has a label \"ap\"; did you mean \"app\"?",
+           help: no Pod has a label \"ap\"; did you mean `app`?",
     );
     check_blame(
         objects![
@@ -211,7 +209,7 @@ fn a_service_without_ready_endpoints_names_the_port_pod_or_slice_to_blame() {
             pod
         }],
         "none of its Pods has a container port named \"http\"
-           help: did you mean \"htttp\"?",
+           help: did you mean `htttp`?",
     );
     check_blame(
         objects![service("hello", "app=hello", "80"), {
@@ -264,7 +262,7 @@ fn a_slice_without_its_service_is_a_warning() {
     check_problems(
         &assembled(&catalog),
         "all.yaml:1:1: warning: EndpointSlice default/s serves nobody: there is no Service default/helo
-           help: did you mean \"hello\"?",
+           help: did you mean `hello`?",
     );
 }
 

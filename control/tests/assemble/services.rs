@@ -122,11 +122,11 @@ fn a_service_that_does_not_take_a_route_says_why() {
     check_problems(
         &assembled(&catalog),
         "all.yaml:21:3: warning: HTTPRoute default/a is not attached: there is no Service default/helo
-           help: did you mean \"hello\"?
+           help: did you mean `hello`?
          all.yaml:21:3: warning: HTTPRoute default/b is not attached: Service default/hello has no port 81
            help: its ports are 80, 9000 (\"admin\")
          all.yaml:21:3: warning: HTTPRoute default/c is not attached: Service default/hello has no port named \"admn\"
-           help: did you mean \"admin\"?
+           help: did you mean `admin`?
          all.yaml:21:3: warning: HTTPRoute default/d is not attached: Service prod/web is in another namespace, and routes for another namespace's Service are not supported yet
            help: move the route to namespace prod
          all.yaml:21:3: warning: HTTPRoute default/e is not attached: there is no Service default/web

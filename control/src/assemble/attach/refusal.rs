@@ -105,7 +105,7 @@ fn no_listener(gateway: &Gateway, parent: &ParentRef, suggest: &Suggest) -> (Str
         (Some(section), _) => {
             let names = gateway.listeners.iter().map(|listener| &*listener.name);
             let help = match suggest.nearest(section, names) {
-                Some(near) => format!("did you mean {near:?}?"),
+                Some(near) => format!("did you mean `{near}`?"),
                 None => have,
             };
             (format!("Gateway {name} serves no listener named {section:?}"), help)
@@ -147,7 +147,7 @@ fn no_service_port(service: &Service, parent: &ParentRef, suggest: &Suggest) -> 
         (None, Some(port)) => (format!("Service {name} has no port {port}"), have),
         (Some(section), None) => {
             let near = suggest.nearest(section, service.ports.iter().map(|port| &*port.name));
-            let help = near.map_or(have, |near| format!("did you mean {near:?}?"));
+            let help = near.map_or(have, |near| format!("did you mean `{near}`?"));
             (format!("Service {name} has no port named {section:?}"), help)
         }
         (Some(section), Some(port)) => (format!("Service {name} has no port {port} named {section:?}"), have),
