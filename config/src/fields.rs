@@ -77,7 +77,7 @@ impl<'a> At<'a> {
             self.wrong_type("a mapping");
             return None;
         };
-        Some(Fields { at: self.clone(), entries, known: RefCell::default() })
+        Some(Fields { at: self.clone(), entries, known: RefCell::default(), reported: RefCell::default() })
     }
 
     /// Reports duplicate and impossible keys of the whole value, in order.
@@ -122,6 +122,8 @@ pub(crate) struct Fields<'a> {
     pub(crate) at: At<'a>,
     entries: &'a [Entry],
     known: RefCell<Vec<&'static str>>,
+    /// Unknown fields that were reported already.
+    reported: RefCell<Vec<&'a str>>,
 }
 
 impl<'a> Fields<'a> {
@@ -135,7 +137,7 @@ impl<'a> Fields<'a> {
     /// The field, whose absence is an error.
     pub(crate) fn require(&self, name: &'static str, help: &str) -> Option<At<'a>> {
         let found = self.get(name);
-        if found.is_none() {
+        if found.is_none() && !self.report_misspelt(name) {
             let here =
                 if self.at.path.is_empty() { "the object".to_owned() } else { format!("`{}`", self.at.path) };
             let place =
@@ -144,6 +146,23 @@ impl<'a> Fields<'a> {
             self.at.sink.report(Severity::Error, place, &path, format!("{here} has no `{name}`"), help);
         }
         found
+    }
+
+    /// Whether the field that is missing stands there under a name that is nearly its own; reported as unknown then.
+    fn report_misspelt(&self, name: &'static str) -> bool {
+        let known = self.known.borrow();
+        let mut others = self.entries.iter().filter(|entry| entry.flaw.is_none() && entry.key != name);
+        let written = others.find(|entry| {
+            !known.contains(&entry.key.as_str()) && suggest::nearest(&entry.key, [name]).is_some()
+        });
+        let Some(entry) = written else { return false };
+        self.report_unknown(entry, format!("did you mean `{name}`?"));
+        self.reported.borrow_mut().push(&entry.key);
+        true
+    }
+
+    fn report_unknown(&self, entry: &'a Entry, help: String) {
+        At { spot: entry.spot, ..self.at.child(entry) }.error(format!("unknown field `{}`", entry.key), help);
     }
 
     /// Fields that exist and do not concern us.
@@ -155,10 +174,9 @@ impl<'a> Fields<'a> {
     pub(crate) fn finish(&self) {
         let known = self.known.borrow();
         for entry in self.entries.iter().filter(|entry| entry.flaw.is_none()) {
-            if !known.contains(&entry.key.as_str()) {
-                let child = At { spot: entry.spot, ..self.at.child(entry) };
-                let help = suggest::help(&entry.key, known.iter().copied());
-                child.error(format!("unknown field `{}`", entry.key), help);
+            let key = entry.key.as_str();
+            if !known.contains(&key) && !self.reported.borrow().contains(&key) {
+                self.report_unknown(entry, suggest::help(key, known.iter().copied()));
             }
         }
     }

@@ -86,12 +86,13 @@ fn broken(error: &serde_yaml::Error, text: &str, budget: &Budget) -> Broken {
         column: location.column() as u32,
         length: 1,
     });
-    let spot = syntax::nearest_text(text, spot);
-    let (what, help) = match budget.exceeded() {
-        Some(limit) => limit.words(),
+    match budget.exceeded() {
+        Some(limit) => {
+            let (what, help) = limit.words();
+            Broken { spot, what, help }
+        }
         None => syntax::explain(&error.to_string(), text, spot),
-    };
-    Broken { spot, what, help }
+    }
 }
 
 /// Counts down a shared allowance.

@@ -13,6 +13,14 @@ impl<'a> At<'a> {
             Value::Integer(_, text) | Value::Float(_, text) if expected.contains("string") => {
                 format!("write it in quotes: \"{text}\"")
             }
+            Value::String(text)
+                if expected.contains("true or false") && (text == "true" || text == "false") =>
+            {
+                format!("write it without quotes: {text}")
+            }
+            Value::String(text) if expected.contains("number") && percentage(text).is_some() => {
+                format!("write only the number: {}", percentage(text).unwrap_or_default())
+            }
             Value::Bool(value) if expected.contains("string") => format!("write it in quotes: \"{value}\""),
             Value::String(text) if expected.contains("number") && text.parse::<i64>().is_ok() => {
                 format!("write it without quotes: {text}")
@@ -24,11 +32,13 @@ impl<'a> At<'a> {
                 "begin each entry with `- `, even if there is only one".to_owned()
             }
             Value::Sequence(_) => "remove the `- ` or the brackets".to_owned(),
+            Value::String(text) if expected.contains("list") => {
+                format!("write a list, even for one entry: [{}]", clip(text))
+            }
+            _ if expected.contains("mapping") => "write fields (`name: value`) here".to_owned(),
             _ => format!("write {expected} here"),
         };
-        let place = At { spot: self.node.spot, ..self.clone() };
-        let place = if place.spot.line == 0 { self } else { &place };
-        place.error(format!("expected {expected}, found {}", self.found()), help);
+        self.error(format!("expected {expected}, found {}", self.found()), help);
     }
 
     /// What stands here, for messages.
@@ -180,6 +190,11 @@ const QUOTED_MAX: usize = 60;
 /// A value in quotes, clipped.
 pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", clip(text).escape_debug())
+}
+
+/// The number of `90%`.
+fn percentage(text: &str) -> Option<&str> {
+    text.strip_suffix('%').filter(|number| number.parse::<u32>().is_ok())
 }
 
 fn clip(text: &str) -> String {

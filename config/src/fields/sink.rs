@@ -110,7 +110,8 @@ impl<'s> Sink<'s> {
     pub(crate) fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
         problems.sort_by(Problem::order);
-        problems.dedup();
+        // An alias shows one mistake once for each of its uses.
+        problems.dedup_by(|a, b| a.spot == b.spot && a.severity == b.severity && a.what == b.what);
         problems
     }
 }

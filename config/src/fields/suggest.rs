@@ -15,11 +15,21 @@ pub fn nearest<'n>(written: &str, known: impl IntoIterator<Item = &'n str>) -> O
 
 /// The help for a wrong name: the nearest one, else all of them.
 pub(crate) fn help<'n>(written: &str, known: impl IntoIterator<Item = &'n str> + Clone) -> String {
-    match nearest(written, known.clone()) {
-        Some(name) => format!("did you mean `{name}`?"),
-        None => format!("known here: {}", list(known)),
+    if let Some(name) = nearest(written, known.clone()) {
+        return format!("did you mean `{name}`?");
     }
+    let mut names: Vec<&str> = Vec::new();
+    for name in known {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let more = if names.len() > LISTED_MAX { ", ..." } else { "" };
+    format!("known here: {}{more}", list(names.into_iter().take(LISTED_MAX)))
 }
+
+/// Most names that a message lists.
+const LISTED_MAX: usize = 12;
 
 /// Names in a row: `a, b, c`.
 pub(crate) fn list<'n>(names: impl IntoIterator<Item = &'n str>) -> String {

@@ -3,9 +3,17 @@
 use std::time::Duration;
 
 use crate::fields::{At, quoted};
+use crate::yaml::Value;
 
 /// The value as a duration.
 pub(super) fn duration(at: &At<'_>) -> Option<Duration> {
+    if let Value::Integer(number, _) = at.node.value {
+        at.error(
+            "a duration needs a unit",
+            format!("write {number}s for seconds, {number}ms for milliseconds"),
+        );
+        return None;
+    }
     let text = at.string()?;
     let parsed = parse(text);
     if parsed.is_none() {

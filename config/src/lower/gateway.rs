@@ -143,10 +143,10 @@ fn listener<'a>(item: &At<'a>, names: &mut HashSet<String>) -> Option<(GatewayLi
     let name = name_at.as_ref().and_then(names::object_name);
     let port = fields.require("port", "write the port to listen on").and_then(|at| at.port());
     let protocol = fields.require("protocol", "write `protocol: HTTP`").and_then(|at| protocol(&at));
-    let hostname = fields
-        .get("hostname")
-        .filter(|at| at.node.as_str() != Some(""))
-        .and_then(|at| names::hostname(&at, Wildcard::Allowed));
+    let hostname = match fields.get("hostname").filter(|at| at.node.as_str() != Some("")) {
+        Some(at) => names::hostname(&at, Wildcard::Allowed),
+        None => Some(""),
+    };
     let (namespaces, kinds) = allowed_routes(&fields);
     if let (Some(at), Some(Protocol::Http)) = (fields.get("tls"), protocol) {
         at.error("a listener of the protocol HTTP has no tls", "remove tls");
@@ -163,7 +163,7 @@ fn listener<'a>(item: &At<'a>, names: &mut HashSet<String>) -> Option<(GatewayLi
         name: name.into(),
         port: port?,
         protocol: ListenerProtocol::Http,
-        hostname: Hostname::parse(hostname.unwrap_or_default()),
+        hostname: Hostname::parse(hostname?),
         namespaces,
         kinds,
         spot: at.spot,

@@ -73,6 +73,14 @@ fn is_misspelt(group: &str, home: &str) -> bool {
 
 /// The kind of a document that is to be read; reports why it is not, otherwise.
 pub(super) fn classify(root: &At<'_>) -> Option<Kind> {
+    let has = |key| root.node.get(key).is_some();
+    if !has("kind") && !has("apiVersion") && !root.node.has_flaw() {
+        root.error(
+            "this is not a Kubernetes manifest: it has neither `apiVersion` nor `kind`",
+            "move other files out of the directory; a manifest begins with apiVersion, kind and metadata",
+        );
+        return None;
+    }
     let fields = root.fields()?;
     let kind_at = fields.require("kind", "write what it is, for example `kind: Service`");
     let kind = kind_at.as_ref().and_then(At::string);
@@ -81,7 +89,13 @@ pub(super) fn classify(root: &At<'_>) -> Option<Kind> {
         None => "write the group and version of its kind, for example `apiVersion: v1`".to_owned(),
     };
     let version_at = fields.require("apiVersion", &version_help);
-    let written = version_at.as_ref().and_then(At::string);
+    let written = version_at.as_ref().and_then(|at| {
+        let text = at.node.as_str();
+        if text.is_none() {
+            at.error(format!("expected a string, found {}", at.found()), version_help.as_str());
+        }
+        text
+    });
     let (kind_at, kind, version_at, written) = (kind_at?, kind?, version_at?, written?);
     if let Some(found) = recognise(written, kind) {
         let (group, version) = split(written);

@@ -56,10 +56,9 @@ pub(super) fn object_name<'a>(at: &At<'a>) -> Option<&'a str> {
     if is_dns_subdomain(text) {
         return Some(text);
     }
-    at.error(
-        format!("{} is not a valid name", quoted(text)),
-        "use lower case letters, digits, `-` and `.`, with a letter or digit at both ends, at most 253",
-    );
+    let rule =
+        "use lower case letters, digits, `-` and `.`, with a letter or digit at both ends, at most 253";
+    at.error(format!("{} is not a valid name", quoted(text)), with_example(rule, text, is_dns_subdomain));
     None
 }
 
@@ -69,11 +68,16 @@ pub(super) fn label<'a>(at: &At<'a>) -> Option<&'a str> {
     if is_dns_label(text) {
         return Some(text);
     }
-    at.error(
-        format!("{} is not a valid name", quoted(text)),
-        "use lower case letters, digits and `-`, with a letter or digit at both ends, at most 63",
-    );
+    let rule = "use lower case letters, digits and `-`, with a letter or digit at both ends, at most 63";
+    at.error(format!("{} is not a valid name", quoted(text)), with_example(rule, text, is_dns_label));
     None
+}
+
+/// A rule with the valid name that is nearest to what was written, where there is one.
+fn with_example(rule: &str, text: &str, is_valid: fn(&str) -> bool) -> String {
+    let near = text.to_ascii_lowercase().replace(['_', ' '], "-");
+    let near = if is_valid(&near) { near } else { near.replace('.', "-") };
+    if is_valid(&near) { format!("{rule}, for example {near}") } else { rule.to_owned() }
 }
 
 /// The value as the name of a port.

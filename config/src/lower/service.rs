@@ -118,7 +118,7 @@ struct Seen {
 
 fn unique<K: std::hash::Hash + Eq>(seen: &mut HashMap<K, u32>, key: K, at: &At<'_>, what: &str) {
     if let Some(line) = seen.get(&key) {
-        at.error(format!("{what} is used twice; first in line {line}"), "give each port its own");
+        at.error(format!("{what} is used twice; first in line {line}"), "use another one for this port");
         return;
     }
     seen.insert(key, at.spot.line);

@@ -6,12 +6,15 @@ use crate::fields::{At, Fields};
 use crate::lower::kinds::GATEWAY_GROUP;
 use crate::lower::names;
 use crate::model::{ObjectName, ParentKind, ParentRef};
+use crate::yaml::Value;
 
 const PARENTS_MAX: usize = 32;
 
 pub(super) fn lower(spec: &Fields<'_>, namespace: &str) -> Vec<ParentRef> {
     let items = spec.items_up_to("parentRefs", PARENTS_MAX);
-    if items.is_empty() {
+    // A value that is no list was reported as such.
+    let list = spec.get("parentRefs");
+    if items.is_empty() && list.is_none_or(|list| matches!(list.node.value, Value::Sequence(_))) {
         spec.at.warning(
             "the route attaches to nothing: it has no parentRefs",
             "name a Gateway: `parentRefs: [{name: my-gateway}]`",

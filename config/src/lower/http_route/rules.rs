@@ -11,6 +11,7 @@ use crate::lower::{durations, names};
 use crate::model::{
     BackendRef, Filter, HttpMatch, HttpRouteRule, PathMatch, PathRewrite, Redirect, Rewrite, Timeouts,
 };
+use crate::yaml::Value;
 
 const RULES_MAX: usize = 16;
 /// Most matches of a whole route.
@@ -87,7 +88,11 @@ fn rule_name<'a>(at: &At<'a>, seen: &mut HashMap<String, u32>) -> Option<&'a str
 /// A redirect answers by itself; without one, somebody else must.
 fn check_backends(item: &At<'_>, filters: &Filters<'_>, list: Option<&At<'_>>, backends: &[BackendRef]) {
     let redirect = filters.iter().find(|(_, filter)| matches!(filter, Filter::Redirect(_)));
-    let has_entries = list.is_some_and(|list| !list.items().is_empty());
+    // A value that is no list was reported as such.
+    let has_entries = list.is_some_and(|list| match &list.node.value {
+        Value::Sequence(items) => !items.is_empty(),
+        _ => true,
+    });
     if let (Some((at, _)), true) = (redirect, has_entries) {
         at.error(
             "a rule either redirects or has backendRefs, not both",
@@ -101,7 +106,9 @@ fn check_backends(item: &At<'_>, filters: &Filters<'_>, list: Option<&At<'_>>, b
             "name a Service under backendRefs, or add a RequestRedirect filter",
         );
     }
-    if let Some(list) = list.filter(|_| has_entries && backends.iter().all(|backend| backend.weight == 0)) {
+    if let Some(list) =
+        list.filter(|_| !backends.is_empty() && backends.iter().all(|backend| backend.weight == 0))
+    {
         list.warning(
             "all weights of the rule are 0: its requests are answered with 500",
             "give at least one backendRef a weight above 0",
