@@ -1,1 +1,45 @@
-//! placeholder
+//! Carries traffic.
+//!
+//! The life of a request: [`listener`] accepts its connection on one of the workers; [`connection`] tells HTTP/1.1 from HTTP/2
+//! and lets hyper parse the head; [`request`] looks up the rule in the current [`table`], once, and draws a ticket from the
+//! rule's [`split`]; [`forward`] makes the message ready for the next hop and chooses the least loaded ready endpoint of the arm
+//! that owns the ticket; [`upstream`] exchanges it on a pooled connection; the response's [`body`] streams back at the pace of
+//! the slower side; and when its last byte has gone, or whatever else ended it, its [`record`] counts and logs it, exactly once.
+//! Where no pod can answer, [`respond`] does, with one of the [`reason`]s.
+//!
+//! The owner ([`Proxy`]) lives on the control thread: it compiles snapshots, binds addresses and publishes tables.
+//!
+//! Deliberately absent: manifests, Kubernetes, rollouts. All that is known here is a
+//! [`Snapshot`](watershed_config::snapshot::Snapshot), and nothing in it can be invalid.
+
+mod body;
+mod coarse;
+mod connection;
+mod endpoint;
+mod forward;
+mod headers;
+mod io;
+mod limits;
+mod listener;
+mod proxy;
+mod reason;
+mod record;
+mod request;
+mod request_log;
+mod respond;
+mod rewrite;
+mod socket;
+pub mod split;
+pub mod table;
+pub mod telemetry;
+mod tunnel;
+mod upstream;
+mod worker;
+
+pub use endpoint::Endpoint;
+pub use limits::Limits;
+pub use listener::BindError;
+pub use proxy::{Drained, Proxy, Settings};
+pub use reason::Reason;
+pub use respond::REASON_HEADER;
+pub use worker::Marks;

@@ -1,0 +1,387 @@
+//! Bodies on their way through: never collected, one frame at a time, at the pace of the slower side.
+//!
+//! One enum for each direction instead of boxed trait objects, so that a frame costs no virtual call and a request without a
+//! body no allocation.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::coarse::{Limit, Ticks};
+use crate::reason::Reason;
+
+/// Why a body ended early. Its reason is what the request is counted under.
+#[derive(Debug)]
+pub(crate) struct BodyError {
+    /// In a word.
+    pub reason: Reason,
+    source: Option<hyper::Error>,
+}
+
+impl BodyError {
+    fn new(reason: Reason, source: Option<hyper::Error>) -> Self {
+        Self { reason, source }
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "body broken off: {}", self.reason.as_str())
+    }
+}
+
+impl std::error::Error for BodyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
+}
+
+/// A request's body on its way to an endpoint.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    /// None.
+    Empty,
+    /// Straight through.
+    Streaming(Upload),
+    /// Through, with its beginning kept in case the endpoint refuses the stream.
+    Replayable(Replay),
+}
+
+/// A body as the client sends it.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    incoming: Incoming,
+    stall: Limit,
+    /// Bytes left before the body is too large.
+    allowed: u64,
+    gate: Option<Arc<Gate>>,
+}
+
+impl Upload {
+    pub(crate) fn new(incoming: Incoming, stall: Ticks, allowed: u64, gate: Option<Arc<Gate>>) -> Self {
+        Self { incoming, stall: Limit::new(stall), allowed, gate }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(gate) = &self.gate {
+            if !gate.is_open(cx) && !self.stall_exceeded_as_open(cx) {
+                return Poll::Pending;
+            }
+            self.gate = None;
+            self.stall.restart();
+        }
+        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            if self.stall.exceeded(cx) {
+                return Poll::Ready(Some(Err(BodyError::new(Reason::RequestBodyTimeout, None))));
+            }
+            return Poll::Pending;
+        };
+        self.stall.restart();
+        Poll::Ready(frame.map(|frame| self.checked(frame)))
+    }
+
+    /// An endpoint that never says whether to continue is given the body anyway, after the stall limit
+    /// (RFC 9110 section 10.1.1: a client must not wait indefinitely).
+    fn stall_exceeded_as_open(&mut self, cx: &Context<'_>) -> bool {
+        self.stall.exceeded(cx)
+    }
+
+    fn checked(&mut self, frame: Result<Frame<Bytes>, hyper::Error>) -> Result<Frame<Bytes>, BodyError> {
+        let frame = frame.map_err(|error| BodyError::new(Reason::ClientAborted, Some(error)))?;
+        if let Some(data) = frame.data_ref() {
+            let length = data.len() as u64;
+            self.allowed =
+                self.allowed.checked_sub(length).ok_or_else(|| BodyError::new(Reason::BodyTooLarge, None))?;
+        }
+        Ok(frame)
+    }
+}
+
+/// Holds back a body whose client expects `100 Continue` until the endpoint says so.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    open: AtomicBool,
+    waker: std::sync::Mutex<Option<Waker>>,
+}
+
+impl Gate {
+    /// Lets the body through.
+    pub(crate) fn open(&self) {
+        self.open.store(true, Relaxed);
+        let waker = self.waker.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn is_open(&self, cx: &Context<'_>) -> bool {
+        if !self.open.load(Relaxed) {
+            *self.waker.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(cx.waker().clone());
+        }
+        self.open.load(Relaxed)
+    }
+}
+
+/// A body that can be sent from its beginning once more, as long as little enough of it was sent.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    shared: Rc<ReplayState>,
+    /// Which of the attempts this is: an earlier one must not take frames from a later one.
+    attempt: u32,
+    /// Kept frames that this attempt has given out.
+    given: usize,
+}
+
+#[derive(Debug)]
+struct ReplayState {
+    upload: RefCell<Upload>,
+    kept: RefCell<Vec<Bytes>>,
+    /// Bytes that may still be kept; `None` once too much was sent to begin again.
+    room: Cell<Option<usize>>,
+    attempt: Cell<u32>,
+    ended: Cell<bool>,
+}
+
+impl Replay {
+    pub(crate) fn new(upload: Upload, room: usize) -> Self {
+        let shared = Rc::new(ReplayState {
+            upload: RefCell::new(upload),
+            kept: RefCell::default(),
+            room: Cell::new(Some(room)),
+            attempt: Cell::new(0),
+            ended: Cell::new(false),
+        });
+        Self { shared, attempt: 0, given: 0 }
+    }
+
+    /// A handle by which the body can be sent again after `self` was given away.
+    pub(crate) fn spare(&self) -> Self {
+        Self { shared: Rc::clone(&self.shared), attempt: self.attempt, given: 0 }
+    }
+
+    /// The body for another attempt; `None` if its beginning is no longer there. Ends all earlier attempts.
+    pub(crate) fn again(self) -> Option<Self> {
+        self.shared.room.get()?;
+        let attempt = self.shared.attempt.get() + 1;
+        self.shared.attempt.set(attempt);
+        Some(Self { shared: self.shared, attempt, given: 0 })
+    }
+
+    /// Stops keeping what is sent: the endpoint has answered.
+    pub(crate) fn settle(&self) {
+        self.shared.room.set(None);
+        self.shared.kept.take();
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let shared = &*self.shared;
+        if shared.attempt.get() != self.attempt {
+            return Poll::Ready(Some(Err(BodyError::new(Reason::UpstreamReset, None))));
+        }
+        if let Some(kept) = shared.kept.borrow().get(self.given) {
+            self.given += 1;
+            return Poll::Ready(Some(Ok(Frame::data(kept.clone()))));
+        }
+        if shared.ended.get() {
+            return Poll::Ready(None);
+        }
+        let polled = shared.upload.borrow_mut().poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => self.keep(frame),
+            Poll::Ready(Some(Err(_))) => shared.room.set(None),
+            Poll::Ready(None) => shared.ended.set(true),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        let shared = &*self.shared;
+        let Some(room) = shared.room.get() else { return };
+        // Trailers are not kept: a request that has sent its trailers has been sent whole.
+        let left = frame.data_ref().and_then(|data| room.checked_sub(data.len()));
+        shared.room.set(left);
+        match frame.data_ref() {
+            Some(data) if left.is_some() => {
+                shared.kept.borrow_mut().push(data.clone());
+                self.given += 1;
+            }
+            _ => drop(shared.kept.take()),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let kept_all_given = self.given >= self.shared.kept.borrow().len();
+        kept_all_given && (self.shared.ended.get() || self.shared.upload.borrow().incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.shared.upload.borrow().incoming.size_hint();
+        let kept: usize = self.shared.kept.borrow().iter().skip(self.given).map(Bytes::len).sum();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + kept as u64);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + kept as u64);
+        }
+        hint
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Streaming(upload) => upload.poll_frame(cx),
+            Self::Replayable(replay) => replay.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streaming(upload) => upload.incoming.is_end_stream(),
+            Self::Replayable(replay) => replay.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streaming(upload) => upload.incoming.size_hint(),
+            Self::Replayable(replay) => replay.size_hint(),
+        }
+    }
+}
+
+/// A response's body on its way to the client.
+#[derive(Debug)]
+pub(crate) enum ResponseBody {
+    /// None.
+    Empty,
+    /// Made by us.
+    Full(Option<Bytes>),
+    /// An endpoint's.
+    Download(Box<Download>),
+}
+
+/// A body as an endpoint sends it. Dropping it before its end tells the endpoint (HTTP/2: `RST_STREAM`; HTTP/1.1: the
+/// connection is closed) and counts the request as aborted by the client.
+#[derive(Debug)]
+pub(crate) struct Download {
+    // Dropped in this order: hyper must see that nobody reads before the connection is offered for reuse.
+    incoming: Incoming,
+    lease: crate::upstream::Lease,
+    record: crate::record::Record,
+    stall: Limit,
+    deadline: Option<(Pin<Box<tokio::time::Sleep>>, Reason)>,
+    ended: bool,
+}
+
+impl Download {
+    pub(crate) fn new(
+        incoming: Incoming,
+        lease: crate::upstream::Lease,
+        record: crate::record::Record,
+        stall: Ticks,
+        deadline: Option<(tokio::time::Instant, Reason)>,
+    ) -> Self {
+        let deadline = deadline.map(|(at, reason)| (Box::pin(tokio::time::sleep_until(at)), reason));
+        Self { incoming, lease, record, stall: Limit::new(stall), deadline, ended: false }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.stall.restart();
+                if let Some(data) = frame.data_ref() {
+                    self.record.add_bytes(data.len());
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => self.broken(Reason::UpstreamTruncated, Some(error)),
+            Poll::Ready(None) => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Poll::Pending => self.pending(cx),
+        }
+    }
+
+    fn pending(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.stall.exceeded(cx) {
+            return self.broken(Reason::UpstreamStalled, None);
+        }
+        if let Some((sleep, reason)) = &mut self.deadline
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            let reason = *reason;
+            return self.broken(reason, None);
+        }
+        Poll::Pending
+    }
+
+    fn broken(
+        &mut self,
+        reason: Reason,
+        source: Option<hyper::Error>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.ended = true;
+        self.lease.poison();
+        self.record.fail(reason);
+        Poll::Ready(Some(Err(BodyError::new(reason, source))))
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        if !self.ended && !self.incoming.is_end_stream() {
+            self.record.fail(Reason::ClientAborted);
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Download(download) => download.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Download(download) => download.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Download(download) => download.incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Time that is good to a tenth of a second, and nearly free.
+//!
+//! Most limits on time are there for what almost never happens: a client that stops in the middle, an endpoint that goes
+//! silent. Arming and disarming an exact timer for each request costs more than all of our own work on it. Here each worker has
+//! a clock that its sweep moves on every [`TICK`]; who waits leaves a waker, and the sweep wakes those whose time has come.
+
+use std::cell::{Cell, RefCell};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use slab::Slab;
+
+/// How often the sweep runs, and so how exact the limits are.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// Ticks since the worker started; begins at 1, so that 0 can mean "never".
+pub(crate) type Ticks = u32;
+
+/// How many ticks a limit lasts, rounded up.
+pub(crate) fn ticks(limit: Duration) -> Ticks {
+    u32::try_from(limit.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX)
+}
+
+#[derive(Debug)]
+struct Waiting {
+    until: Ticks,
+    waker: Waker,
+}
+
+thread_local! {
+    static NOW: Cell<Ticks> = const { Cell::new(1) };
+    static WAITING: RefCell<Slab<Waiting>> = const { RefCell::new(Slab::new()) };
+}
+
+/// The current tick of this thread's clock.
+pub(crate) fn now() -> Ticks {
+    NOW.get()
+}
+
+/// Moves this thread's clock on and wakes those whose time has come. Called by the worker's sweep.
+pub(crate) fn advance() {
+    NOW.set(NOW.get() + 1);
+    // Wakers are called outside the borrow: waking may drop a task and with it a `Limit`.
+    let due: Vec<Waker> = WAITING.with_borrow(|waiting| {
+        waiting
+            .iter()
+            .filter(|(_, entry)| entry.until <= now())
+            .map(|(_, entry)| entry.waker.clone())
+            .collect()
+    });
+    due.into_iter().for_each(Waker::wake);
+}
+
+/// A limit on how long something may stay pending. Costs nothing until [`Limit::exceeded`] is first asked.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    after: Ticks,
+    entry: Option<usize>,
+}
+
+impl Limit {
+    pub(crate) fn new(after: Ticks) -> Self {
+        Self { after, entry: None }
+    }
+
+    /// To be asked when the thing is pending: whether it has been for too long. The task is woken when it will have been.
+    pub(crate) fn exceeded(&mut self, cx: &Context<'_>) -> bool {
+        WAITING.with_borrow_mut(|waiting| match self.entry {
+            None => {
+                let until = now().saturating_add(self.after);
+                self.entry = Some(waiting.insert(Waiting { until, waker: cx.waker().clone() }));
+                false
+            }
+            Some(key) => {
+                let entry = &mut waiting[key];
+                entry.waker.clone_from(cx.waker());
+                entry.until <= now()
+            }
+        })
+    }
+
+    /// To be told when the thing has moved: the limit starts again with the next pending.
+    pub(crate) fn restart(&mut self) {
+        if let Some(key) = self.entry.take() {
+            // The thread's storage may be gone already when a task is dropped at the thread's end.
+            let _ = WAITING.try_with(|waiting| waiting.borrow_mut().try_remove(key));
+        }
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        self.restart();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::{Limit, advance};
+
+    #[test]
+    fn a_limit_is_exceeded_after_its_ticks_and_starts_again_when_something_moved() {
+        let cx = Context::from_waker(Waker::noop());
+        let mut limit = Limit::new(2);
+        let ask_after = |ticks: u32, limit: &mut Limit| {
+            (0..ticks).for_each(|_| advance());
+            limit.exceeded(&cx)
+        };
+        assert!(!ask_after(5, &mut limit), "the first time starts it");
+        assert!(!ask_after(1, &mut limit));
+        assert!(ask_after(1, &mut limit));
+        limit.restart();
+        assert!(!ask_after(9, &mut limit));
+        assert!(ask_after(2, &mut limit));
+    }
+}

@@ -1,0 +1,309 @@
+//! One client connection, from its first byte to its last.
+//!
+//! HTTP/1.1 and HTTP/2 with prior knowledge share a port: the first bytes tell them apart (RFC 9113 section 3.3). hyper
+//! speaks the protocol; what is ours is when a connection must end: a head that does not arrive, idleness, draining.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
+use tokio::net::TcpStream;
+
+use crate::coarse::{self, Ticks};
+use crate::headers::Client;
+use crate::io::{Activity, Io};
+use crate::limits::Limits;
+use crate::reason::Reason;
+use crate::request;
+use crate::socket::{self, Queue};
+use crate::worker::{LocalExec, Worker};
+
+/// The first bytes of every HTTP/2 connection.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Bytes read at once while telling the protocols apart; most requests' heads fit.
+const FIRST_READ: usize = 4 * 1024;
+/// Bytes that a client may send ahead on one stream, and on all streams of its connection together.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Response bytes buffered per stream while the client does not read.
+const SEND_BUFFER: usize = 128 * 1024;
+/// A silent HTTP/2 client is asked for a sign of life this often, and given up after this long.
+const PING_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
+const PING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// What a connection is told from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Nothing.
+    None,
+    /// Take no further request: `Connection: close` or GOAWAY.
+    Drain,
+    /// Idle for too long: close politely.
+    Retire,
+    /// Close at once.
+    Kill(Reason),
+}
+
+/// What others may know of a connection. Lives on the worker's thread.
+#[derive(Debug)]
+pub(crate) struct ConnState {
+    pub(crate) peer: SocketAddr,
+    /// The slot of the address that it came in on.
+    pub(crate) bind: usize,
+    /// What endpoints are told of the client.
+    pub(crate) client: Client,
+    activity: Arc<Activity>,
+    fd: RawFd,
+    in_flight: Cell<u32>,
+    /// Since when bytes of a head have been there; 0 if there are none.
+    head_since: Cell<Ticks>,
+    order: Cell<Order>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl ConnState {
+    fn new(peer: SocketAddr, bind: usize, fd: RawFd) -> Self {
+        Self {
+            peer,
+            bind,
+            client: Client::new(peer.ip()),
+            activity: Arc::default(),
+            fd,
+            in_flight: Cell::new(0),
+            head_since: Cell::new(0),
+            order: Cell::new(Order::None),
+            waker: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn begin_request(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.head_since.set(0);
+    }
+
+    pub(crate) fn end_request(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        self.activity.forget_reads();
+    }
+
+    /// Gives an order and wakes the connection to follow it. A kill is not taken back.
+    pub(crate) fn order(&self, order: Order) {
+        if !matches!(self.order.get(), Order::Kill(_)) {
+            self.order.set(order);
+        }
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Ends what takes too long; called every tick.
+    pub(crate) fn enforce(&self, head: Ticks, idle: Ticks, stall: Ticks) {
+        let quiet_for = coarse::now() - self.activity.last();
+        if self.in_flight.get() > 0 {
+            if quiet_for > stall {
+                self.order(Order::Kill(Reason::UpstreamStalled));
+            }
+        } else if self.activity.has_read() {
+            if self.head_since.get() == 0 {
+                self.head_since.set(coarse::now());
+            } else if coarse::now() - self.head_since.get() > head {
+                self.order(Order::Kill(Reason::HeadTimeout));
+            }
+        } else if quiet_for > idle {
+            self.order(Order::Retire);
+        }
+    }
+
+    fn remember(&self, waker: &Waker) {
+        let mut known = self.waker.borrow_mut();
+        match &mut *known {
+            Some(known) => known.clone_from(waker),
+            None => *known = Some(waker.clone()),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_flight.get() == 0 && !self.activity.has_read() && socket::peek(self.fd) == Queue::Empty
+    }
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, bind: usize) {
+    let _ = stream.set_nodelay(true);
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&stream);
+    let state = Rc::new(ConnState::new(peer, bind, fd));
+    let key = worker.register(&state);
+    let _registered = Registered { worker: Rc::clone(&worker), key };
+    let limit = worker.shared.limits.head_timeout;
+    let ahead = match tokio::time::timeout(limit.max(worker.shared.limits.idle_timeout), first_bytes(&stream))
+        .await
+    {
+        Ok(Ok(ahead)) if !ahead.is_empty() => ahead,
+        // Closed, or silent from the start: port scans and load balancers' checks.
+        Ok(_) | Err(_) => return,
+    };
+    let is_http2 = ahead.starts_with(PREFACE);
+    let io = Io::new(stream, ahead, Arc::clone(&state.activity));
+    let served = if is_http2 {
+        serve_http2(&worker, &state, io).await
+    } else {
+        serve_http1(&worker, &state, io).await
+    };
+    let reason = match served {
+        Served::Ended(Ok(())) => None,
+        Served::Ended(Err(error)) => refusal(&error),
+        Served::Killed(reason) => (reason == Reason::HeadTimeout).then_some(reason),
+    };
+    if let Some(reason) = reason {
+        worker.count_refused(peer, reason);
+    }
+}
+
+/// Gives the connection's place back, whichever way it ends.
+struct Registered {
+    worker: Rc<Worker>,
+    key: usize,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.worker.deregister(self.key);
+    }
+}
+
+/// Reads until it is clear which protocol the client speaks; empty if it closed first.
+async fn first_bytes(stream: &TcpStream) -> io::Result<Vec<u8>> {
+    // Nothing is allocated for a client that has not said anything yet.
+    stream.readable().await?;
+    let mut bytes = Vec::with_capacity(FIRST_READ);
+    loop {
+        match stream.try_read_buf(&mut bytes) {
+            Ok(0) => return Ok(Vec::new()),
+            Ok(_) => {
+                let known = bytes.len().min(PREFACE.len());
+                if bytes[..known] != PREFACE[..known] || known == PREFACE.len() {
+                    return Ok(bytes);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        stream.readable().await?;
+    }
+}
+
+enum Served {
+    Ended(hyper::Result<()>),
+    Killed(Reason),
+}
+
+async fn serve_http1(worker: &Rc<Worker>, state: &Rc<ConnState>, io: Io) -> Served {
+    let Limits { head_bytes, headers, .. } = worker.shared.limits;
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(head_bytes).max_headers(headers);
+    let (w, s) = (Rc::clone(worker), Rc::clone(state));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (worker, state) = (Rc::clone(&w), Rc::clone(&s));
+        async move { Ok::<_, Infallible>(request::handle(worker, state, request).await) }
+    });
+    drive(state, builder.serve_connection(io, service).with_upgrades()).await
+}
+
+async fn serve_http2(worker: &Rc<Worker>, state: &Rc<ConnState>, io: Io) -> Served {
+    let limits = &worker.shared.limits;
+    let mut builder = http2::Builder::new(LocalExec);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_per_connection)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let (w, s) = (Rc::clone(worker), Rc::clone(state));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (worker, state) = (Rc::clone(&w), Rc::clone(&s));
+        async move { Ok::<_, Infallible>(request::handle(worker, state, request).await) }
+    });
+    if worker.is_draining() {
+        state.order(Order::Drain);
+    }
+    drive(state, builder.serve_connection(io, service)).await
+}
+
+/// A connection of either protocol that can be asked to take no further request.
+trait Graceful: Future<Output = hyper::Result<()>> {
+    fn shut_down(self: Pin<&mut Self>);
+    /// Whether being asked would cut a connection whose next request may be on its way.
+    const CLOSES_WHEN_IDLE: bool;
+}
+
+impl<S> Graceful for http1::UpgradeableConnection<Io, S>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = crate::body::ResponseBody>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn shut_down(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+    const CLOSES_WHEN_IDLE: bool = true;
+}
+
+impl<S> Graceful for http2::Connection<Io, S, LocalExec>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = crate::body::ResponseBody>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::Future: 'static,
+{
+    fn shut_down(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+    const CLOSES_WHEN_IDLE: bool = false;
+}
+
+/// Runs a connection and carries out the orders that it gets.
+async fn drive<C: Graceful>(state: &ConnState, connection: C) -> Served {
+    let mut connection = pin!(connection);
+    poll_fn(|cx| {
+        state.remember(cx.waker());
+        match state.order.get() {
+            Order::None => {}
+            Order::Kill(reason) => return Poll::Ready(Served::Killed(reason)),
+            Order::Drain | Order::Retire => {
+                state.order.set(Order::None);
+                // A request whose first bytes have arrived is still answered, with `Connection: close`.
+                if !C::CLOSES_WHEN_IDLE || state.in_flight.get() > 0 || state.is_idle() {
+                    connection.as_mut().shut_down();
+                }
+            }
+        }
+        connection.as_mut().poll(cx).map(Served::Ended)
+    })
+    .await
+}
+
+/// What hyper answered by itself, from the error with which it ended the connection.
+fn refusal(error: &hyper::Error) -> Option<Reason> {
+    if error.is_parse_too_large() {
+        // hyper tells a long target (414) from long headers (431) in its answer, and in the error's text.
+        let uri = error.to_string().contains("URI");
+        return Some(if uri { Reason::UriTooLong } else { Reason::HeadTooLarge });
+    }
+    if error.is_parse() {
+        return Some(Reason::MalformedRequest);
+    }
+    error.is_timeout().then_some(Reason::HeadTimeout)
+}

@@ -1,0 +1,330 @@
+//! Forwarding: the request's message made ready for the next hop, attempts at endpoints, and the response on its way back.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response, StatusCode, Uri, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
+use watershed_config::model::AppProtocol;
+
+use crate::body::{Download, Gate, Replay, RequestBody, ResponseBody, Upload};
+use crate::coarse::{Limit, ticks};
+use crate::connection::ConnState;
+use crate::endpoint::Endpoint;
+use crate::headers::{self, HopByHop};
+use crate::reason::Reason;
+use crate::record::Record;
+use crate::rewrite;
+use crate::table::{Arm, ArmTarget, Backend, Rule};
+use crate::telemetry::cells::Series;
+use crate::tunnel;
+use crate::upstream::{self, Cause, Exchanged, Failure, Lease};
+use crate::worker::Worker;
+
+/// Says which revision answered, where `--revision-header` asks for it.
+const REVISION_HEADER: HeaderName = HeaderName::from_static("watershed-revision");
+
+/// A request that is on its way to a backend.
+struct Trip<'a> {
+    worker: &'a Rc<Worker>,
+    rule: Arc<Rule>,
+    arm: usize,
+    record: Record,
+    /// The protocol to upgrade to, and the client's half of it.
+    upgrade: Option<(HeaderValue, OnUpgrade)>,
+    gate: Option<Arc<Gate>>,
+}
+
+/// Forwards a request to the arm that the split chose for it.
+pub(crate) async fn forward(
+    worker: &Rc<Worker>,
+    conn: &ConnState,
+    mut request: Request<Incoming>,
+    rule: Arc<Rule>,
+    arm: usize,
+    mut record: Record,
+) -> Result<Response<ResponseBody>, (Reason, Record)> {
+    let target = arm_of(&rule, arm);
+    record.set_series(&target.series);
+    let ArmTarget::Backend { backend, series } = &target.target else {
+        return Err((Reason::InvalidBackend, record));
+    };
+    let on_client =
+        request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
+    let (mut parts, incoming) = request.into_parts();
+    let said = prepare(worker, conn, &mut parts, &rule, target, &mut record);
+    let over_http1 =
+        backend.endpoints.first().is_none_or(|(endpoint, _)| endpoint.id.protocol == AppProtocol::Http1);
+    let upgrade = match (said.upgrade.clone(), on_client) {
+        // HTTP/2 has no upgrades; there the request goes on without asking for one (RFC 9110 section 7.8: it may be ignored).
+        (Some(protocol), Some(on_client)) if over_http1 && protocol != "h2c" => Some((protocol, on_client)),
+        _ => None,
+    };
+    let next_version = if over_http1 { Version::HTTP_11 } else { Version::HTTP_2 };
+    headers::set_for_next_hop(
+        &mut parts.headers,
+        &said,
+        upgrade.as_ref().map(|(protocol, _)| protocol),
+        next_version,
+    );
+    parts.version = Version::HTTP_11;
+    let gate = expects_continue(&parts).then(Arc::<Gate>::default);
+    let body = match body_of(worker, &parts, incoming, gate.clone(), over_http1) {
+        Ok(body) => body,
+        Err(reason) => return Err((reason, record)),
+    };
+    let (backend, series) = (Arc::clone(backend), series.clone());
+    let trip = Trip { worker, rule, arm, record, upgrade, gate };
+    trip.go(Request::from_parts(parts, body), &backend, &series).await
+}
+
+fn arm_of(rule: &Rule, arm: usize) -> &Arm {
+    match &rule.action {
+        crate::table::Action::Split(split) => &split.arms[arm],
+        crate::table::Action::Redirect(_) | crate::table::Action::Reject(_) => {
+            unreachable!("only a split chooses an arm")
+        }
+    }
+}
+
+/// Makes the head ready for the next hop.
+fn prepare(
+    worker: &Worker,
+    conn: &ConnState,
+    parts: &mut Parts,
+    rule: &Rule,
+    arm: &Arm,
+    record: &mut Record,
+) -> HopByHop {
+    let said = headers::remove_hop_by_hop(&mut parts.headers);
+    if let Some(authority) = parts.uri.authority() {
+        // The target's authority is what the request is for, whatever Host says (RFC 9112 section 3.2.2).
+        let host = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host);
+        if let Ok(host) = HeaderValue::try_from(host) {
+            parts.headers.insert(HOST, host);
+        }
+        let target = parts.uri.path_and_query().cloned();
+        parts.uri = target.map(Uri::from).unwrap_or_default();
+    }
+    if parts.version == Version::HTTP_2 {
+        headers::join_cookies(&mut parts.headers);
+    }
+    let host = parts.headers.get(HOST).cloned();
+    conn.client.add_forwarded(&mut parts.headers, host.as_ref());
+    record.set_request_id(headers::identify(&mut parts.headers, || worker.random()));
+    if worker.shared.marks.via {
+        headers::add_via(&mut parts.headers, parts.version);
+    }
+    rewrite::apply_to_request(&rule.filters, rule.prefix_length, parts);
+    rewrite::apply_to_request(&arm.filters, rule.prefix_length, parts);
+    said
+}
+
+fn expects_continue(parts: &Parts) -> bool {
+    parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+fn body_of(
+    worker: &Worker,
+    parts: &Parts,
+    incoming: Incoming,
+    gate: Option<Arc<Gate>>,
+    over_http1: bool,
+) -> Result<RequestBody, Reason> {
+    if incoming.is_end_stream() {
+        return Ok(RequestBody::Empty);
+    }
+    let limits = &worker.shared.limits;
+    let allowed = limits.request_body_bytes.unwrap_or(u64::MAX);
+    let announced =
+        parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > allowed) {
+        return Err(Reason::BodyTooLarge);
+    }
+    let upload = Upload::new(incoming, ticks(limits.body_stall), allowed, gate);
+    Ok(if over_http1 {
+        RequestBody::Streaming(upload)
+    } else {
+        RequestBody::Replayable(Replay::new(upload, limits.replay_bytes))
+    })
+}
+
+impl Trip<'_> {
+    /// Tries endpoints until one answers or nothing may be tried any more.
+    async fn go(
+        mut self,
+        mut request: Request<RequestBody>,
+        backend: &Backend,
+        series: &[Arc<Series>],
+    ) -> Result<Response<ResponseBody>, (Reason, Record)> {
+        let limits = &self.worker.shared.limits;
+        let (mut unreachable, mut sent) = (Vec::new(), 0);
+        let mut last = Reason::NoReadyEndpoint;
+        loop {
+            let Some(index) = backend.choose(self.worker.index, self.worker.random(), &unreachable) else {
+                return Err((last, self.record));
+            };
+            let (endpoint, revision) = &backend.endpoints[index];
+            self.record.set_endpoint(endpoint);
+            self.record.set_series(&series[usize::from(*revision)]);
+            let failure = match self.attempt(endpoint, request).await {
+                Ok(exchanged) => {
+                    let revision = Arc::clone(&backend.revisions[usize::from(*revision)]);
+                    return self.deliver(exchanged, &revision);
+                }
+                Err(failure) => failure,
+            };
+            last = failure.reason;
+            let Some((again, cause)) = failure.again else {
+                return Err((last, self.record));
+            };
+            match cause {
+                Cause::Connect => unreachable.push(endpoint.key),
+                Cause::Unsent | Cause::Stale => sent += 1,
+            }
+            if unreachable.len() >= limits.connect_attempts || sent >= limits.send_attempts {
+                return Err((last, self.record));
+            }
+            self.count_retry(cause);
+            request = *again;
+        }
+    }
+
+    fn count_retry(&mut self, cause: Cause) {
+        let cells = self.worker.cells();
+        match cause {
+            Cause::Connect => cells.retries_connect.add(1),
+            Cause::Unsent => cells.retries_unsent.add(1),
+            Cause::Stale => cells.retries_stale.add(1),
+        }
+        self.record.add_retry();
+    }
+
+    /// One attempt at one endpoint within the rule's deadlines.
+    async fn attempt(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        request: Request<RequestBody>,
+    ) -> Result<Exchanged, Failure> {
+        let exchange = upstream::exchange(self.worker, endpoint, request, self.gate.as_ref());
+        let stall = Limit::new(ticks(self.worker.shared.limits.response_stall));
+        match within(exchange, stall, self.deadline(Instant::now())).await {
+            Ok(result) => result,
+            Err(reason) => Err(Failure { reason, again: None }),
+        }
+    }
+
+    /// The earlier of the rule's deadlines for an attempt that begins now, and its reason.
+    fn deadline(&self, now: Instant) -> Option<(Instant, Reason)> {
+        let timeouts = &self.rule.timeouts;
+        let whole = timeouts.request.map(|limit| (self.record.started() + limit).into());
+        let attempt = timeouts.backend_request.map(|limit: Duration| now + limit);
+        match (whole, attempt) {
+            (Some(whole), Some(attempt)) if attempt < whole => Some((attempt, Reason::BackendTimeout)),
+            (Some(whole), _) => Some((whole, Reason::RequestTimeout)),
+            (None, Some(attempt)) => Some((attempt, Reason::BackendTimeout)),
+            (None, None) => None,
+        }
+    }
+
+    /// Sends the response on to the client.
+    fn deliver(
+        mut self,
+        exchanged: Exchanged,
+        revision: &str,
+    ) -> Result<Response<ResponseBody>, (Reason, Record)> {
+        let Exchanged { mut response, lease } = exchanged;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch_protocols(response, lease);
+        }
+        headers::remove_hop_by_hop(response.headers_mut());
+        self.finish_headers(&mut response, revision);
+        self.record.set_status(response.status());
+        let deadline = self.deadline(Instant::now());
+        let stall = ticks(self.worker.shared.limits.response_stall);
+        let record = self.record;
+        Ok(response.map(|incoming| {
+            if incoming.is_end_stream() {
+                drop((incoming, lease));
+                return ResponseBody::Empty;
+            }
+            ResponseBody::Download(Box::new(Download::new(incoming, lease, record, stall, deadline)))
+        }))
+    }
+
+    fn finish_headers<B>(&self, response: &mut Response<B>, revision: &str) {
+        let from = response.version();
+        *response.version_mut() = Version::HTTP_11;
+        let headers = response.headers_mut();
+        if self.worker.shared.marks.via {
+            headers::add_via(headers, from);
+        }
+        rewrite::apply_to_response(&self.rule.filters, headers);
+        rewrite::apply_to_response(&arm_of(&self.rule, self.arm).filters, headers);
+        if self.worker.shared.marks.revision
+            && let Ok(revision) = HeaderValue::try_from(revision)
+        {
+            headers.insert(REVISION_HEADER, revision);
+        }
+    }
+
+    /// A tunnel, if one was asked for: never before the endpoint has agreed (RUSTSEC-2026-0033).
+    fn switch_protocols(
+        mut self,
+        mut response: Response<Incoming>,
+        mut lease: Lease,
+    ) -> Result<Response<ResponseBody>, (Reason, Record)> {
+        lease.poison();
+        let Some((_, on_client)) = self.upgrade.take() else {
+            return Err((Reason::UpstreamProtocol, self.record));
+        };
+        let on_endpoint = hyper::upgrade::on(&mut response);
+        let said = headers::remove_hop_by_hop(response.headers_mut());
+        let Some(protocol) = said.upgrade else {
+            return Err((Reason::UpstreamProtocol, self.record));
+        };
+        headers::set_for_next_hop(
+            response.headers_mut(),
+            &HopByHop::default(),
+            Some(&protocol),
+            Version::HTTP_11,
+        );
+        rewrite::apply_to_response(&self.rule.filters, response.headers_mut());
+        self.record.set_status(StatusCode::SWITCHING_PROTOCOLS);
+        tunnel::spawn(self.worker, on_client, on_endpoint, self.record);
+        Ok(response.map(|_| ResponseBody::Empty))
+    }
+}
+
+/// Waits for a future no longer than a stall limit and, if there is one, a deadline.
+async fn within<T>(
+    future: impl Future<Output = T>,
+    mut stall: Limit,
+    deadline: Option<(Instant, Reason)>,
+) -> Result<T, Reason> {
+    let mut future = pin!(future);
+    let wait = poll_fn(|cx| {
+        if let Poll::Ready(done) = future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(done));
+        }
+        // Where there is a deadline, it alone decides.
+        if deadline.is_none() && stall.exceeded(cx) {
+            Poll::Ready(Err(Reason::UpstreamStalled))
+        } else {
+            Poll::Pending
+        }
+    });
+    match deadline {
+        None => wait.await,
+        Some((at, reason)) => tokio::time::timeout_at(at, wait).await.unwrap_or(Err(reason)),
+    }
+}

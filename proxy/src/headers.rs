@@ -1,0 +1,409 @@
+//! Headers that a proxy must remove, and those that it adds.
+
+use std::net::IpAddr;
+
+use bytes::{BufMut, BytesMut};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::{Version, uri::Authority};
+
+use crate::respond::REQUEST_ID_HEADER;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What the hop-by-hop headers of a message said, before they were removed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct HopByHop {
+    /// The protocol to upgrade to, if `Connection` named `upgrade`.
+    pub(crate) upgrade: Option<HeaderValue>,
+    /// `TE: trailers`: the sender can take trailers.
+    pub(crate) te_trailers: bool,
+}
+
+/// Removes the headers that concern one connection only, and those that `Connection` names (RFC 9110 section 7.6.1).
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) -> HopByHop {
+    let mut said = HopByHop::default();
+    if headers.contains_key(CONNECTION) {
+        remove_named_by_connection(headers, &mut said);
+    }
+    if let Some(te) = headers.remove(TE) {
+        said.te_trailers = names(&te).any(|name| name.eq_ignore_ascii_case("trailers"));
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS] {
+        headers.remove(name);
+    }
+    said
+}
+
+fn remove_named_by_connection(headers: &mut HeaderMap, said: &mut HopByHop) {
+    let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
+    headers.remove(CONNECTION);
+    for name in lines.iter().flat_map(names) {
+        if name.eq_ignore_ascii_case("upgrade") {
+            said.upgrade = headers.get(UPGRADE).cloned();
+        } else if let Ok(name) = HeaderName::from_bytes(name.as_bytes())
+            && may_be_named_by_connection(&name)
+        {
+            headers.remove(name);
+        }
+    }
+}
+
+/// A client must not use `Connection` to take away what the endpoint relies on (abusing hop-by-hop headers).
+fn may_be_named_by_connection(name: &HeaderName) -> bool {
+    const END_TO_END: [HeaderName; 10] = [
+        HOST,
+        CONTENT_LENGTH,
+        AUTHORIZATION,
+        COOKIE,
+        FORWARDED,
+        X_FORWARDED_FOR,
+        X_FORWARDED_HOST,
+        X_FORWARDED_PROTO,
+        REQUEST_ID_HEADER,
+        TRACEPARENT,
+    ];
+    *name != TE && !END_TO_END.contains(name)
+}
+
+/// The names in a comma-separated header.
+fn names(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty())
+}
+
+/// Whether a message's transfer coding can be forwarded: none, or `chunked` alone.
+pub(crate) fn transfer_coding_is_plain(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter().flat_map(names);
+    codings.next().is_none_or(|first| first.eq_ignore_ascii_case("chunked")) && codings.next().is_none()
+}
+
+/// Puts hop-by-hop headers for the next connection.
+pub(crate) fn set_for_next_hop(
+    headers: &mut HeaderMap,
+    said: &HopByHop,
+    upgrade: Option<&HeaderValue>,
+    version: Version,
+) {
+    if said.te_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        if version != Version::HTTP_2 && upgrade.is_none() {
+            headers.insert(CONNECTION, HeaderValue::from_static("te"));
+        }
+    }
+    if let Some(protocol) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol.clone());
+    }
+}
+
+/// What is said of the client to the endpoint, prepared once per connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    address: HeaderValue,
+    /// The `for` and `proto` of a `Forwarded` element.
+    forwarded: String,
+}
+
+impl Client {
+    pub(crate) fn new(ip: IpAddr) -> Self {
+        let ip = ip.to_canonical();
+        let forwarded = match ip {
+            IpAddr::V4(ip) => format!("for={ip};proto=http"),
+            IpAddr::V6(ip) => format!("for=\"[{ip}]\";proto=http"),
+        };
+        let address = HeaderValue::try_from(ip.to_string()).expect("an IP address is a valid header value");
+        Self { address, forwarded }
+    }
+
+    /// Appends `X-Forwarded-For`, sets `X-Forwarded-Proto` and `-Host` where nobody did before, and extends `Forwarded`
+    /// (RFC 7239) where somebody began it: appending is how every proxy of a chain is kept.
+    pub(crate) fn add_forwarded(&self, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
+        match headers.get(X_FORWARDED_FOR) {
+            None => {
+                headers.insert(X_FORWARDED_FOR, self.address.clone());
+            }
+            Some(_) => self.append_forwarded_for(headers),
+        }
+        if !headers.contains_key(X_FORWARDED_PROTO) {
+            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        }
+        if let Some(host) = host
+            && !headers.contains_key(X_FORWARDED_HOST)
+        {
+            headers.insert(X_FORWARDED_HOST, host.clone());
+        }
+        if headers.contains_key(FORWARDED) {
+            let element = HeaderValue::try_from(&self.forwarded).expect("made of an IP address and tokens");
+            headers.append(FORWARDED, element);
+        }
+    }
+
+    fn append_forwarded_for(&self, headers: &mut HeaderMap) {
+        let mut list = BytesMut::new();
+        for value in headers.get_all(X_FORWARDED_FOR) {
+            list.put_slice(value.as_bytes());
+            list.put_slice(b", ");
+        }
+        list.put_slice(self.address.as_bytes());
+        // Made of valid values and ", ".
+        if let Ok(list) = HeaderValue::from_maybe_shared(list.freeze()) {
+            headers.insert(X_FORWARDED_FOR, list);
+        }
+    }
+}
+
+/// Appends `Via` (RFC 9110 section 7.6.3).
+pub(crate) fn add_via(headers: &mut HeaderMap, version: Version) {
+    let protocol = if version == Version::HTTP_2 { "2.0 watershed" } else { "1.1 watershed" };
+    headers.append(VIA, HeaderValue::from_static(protocol));
+}
+
+/// Keeps the client's request id and trace, or begins both with one random number, so that the log line, the trace and the
+/// endpoint's own log carry the same id. `random` is only asked where something is begun.
+pub(crate) fn identify(headers: &mut HeaderMap, mut random: impl FnMut() -> u64) -> HeaderValue {
+    let known = headers.get(REQUEST_ID_HEADER).cloned();
+    let traced = headers.get(TRACEPARENT).is_some_and(|value| is_traceparent(value.as_bytes()));
+    let id = known.clone().unwrap_or_else(|| {
+        let trace = headers.get(TRACEPARENT).filter(|_| traced).map(|value| value.as_bytes()[3..35].to_vec());
+        let id = trace.unwrap_or_else(|| hex_id(random(), random()).to_vec());
+        HeaderValue::try_from(id).expect("hexadecimal digits")
+    });
+    if !traced {
+        let trace = if is_hex(id.as_bytes(), 32) { id.as_bytes().try_into().ok() } else { None };
+        let trace = trace.unwrap_or_else(|| hex_id(random(), random()));
+        headers.insert(TRACEPARENT, traceparent(&trace, random()));
+    }
+    if known.is_none() {
+        headers.insert(REQUEST_ID_HEADER, id.clone());
+    }
+    id
+}
+
+/// `00-<trace>-<span>-00` (W3C Trace Context, version 00): begun, not sampled, since nobody here records spans.
+fn traceparent(trace: &[u8; 32], span: u64) -> HeaderValue {
+    let mut text = [0u8; 55];
+    text[..3].copy_from_slice(b"00-");
+    text[3..35].copy_from_slice(trace);
+    text[35] = b'-';
+    // A span id of zero is invalid.
+    write_hex(&mut text[36..52], span | 1);
+    text[52..].copy_from_slice(b"-00");
+    HeaderValue::from_bytes(&text).expect("hexadecimal digits and dashes")
+}
+
+fn is_traceparent(value: &[u8]) -> bool {
+    value.len() >= 55
+        && value[2] == b'-'
+        && value[35] == b'-'
+        && value[52] == b'-'
+        && &value[..2] != b"ff"
+        && is_hex(&value[..2], 2)
+        && is_hex(&value[3..35], 32)
+        && is_hex(&value[36..52], 16)
+        && value[3..35].iter().any(|digit| *digit != b'0')
+        && value[36..52].iter().any(|digit| *digit != b'0')
+}
+
+fn is_hex(text: &[u8], length: usize) -> bool {
+    text.len() == length && text.iter().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(digit))
+}
+
+fn hex_id(high: u64, low: u64) -> [u8; 32] {
+    let mut text = [0u8; 32];
+    // An id of zero is invalid.
+    write_hex(&mut text[..16], high | 1);
+    write_hex(&mut text[16..], low);
+    text
+}
+
+fn write_hex(text: &mut [u8], number: u64) {
+    for (index, digit) in text.iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[(number >> (60 - 4 * index)) as usize & 0xF];
+    }
+}
+
+/// HTTP/2 splits cookies into several lines; HTTP/1.1 has one (RFC 9113 section 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let mut joined = BytesMut::new();
+    for value in headers.get_all(COOKIE) {
+        if !joined.is_empty() {
+            joined.put_slice(b"; ");
+        }
+        joined.put_slice(value.as_bytes());
+    }
+    if let Ok(joined) = HeaderValue::from_maybe_shared(joined.freeze()) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// The host and port that a request names: the authority of its target if it has one, else `Host` (RFC 9112 section 3.2.2).
+pub(crate) enum Named<'a> {
+    /// By its target.
+    Target(&'a Authority),
+    /// By its `Host` header.
+    Header(&'a str),
+    /// Not at all.
+    Nothing,
+    /// By two `Host` headers, or one that is not text.
+    Wrong,
+}
+
+/// See [`Named`].
+pub(crate) fn named_host<'a>(authority: Option<&'a Authority>, headers: &'a HeaderMap) -> Named<'a> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let (first, second) = (hosts.next(), hosts.next());
+    match (authority, first, second) {
+        (_, _, Some(_)) => Named::Wrong,
+        (Some(authority), ..) => Named::Target(authority),
+        (None, Some(host), None) => host.to_str().map_or(Named::Wrong, Named::Header),
+        (None, None, None) => Named::Nothing,
+    }
+}
+
+/// Longest host name that DNS allows.
+pub(crate) const HOST_LENGTH_MAX: usize = 253;
+
+/// Splits `host:port` and writes the host in lower case into `buffer`; `None` if it is not a host.
+pub(crate) fn split_host<'b>(
+    text: &str,
+    buffer: &'b mut [u8; HOST_LENGTH_MAX],
+) -> Option<(&'b str, Option<u16>)> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let port = match port {
+        None | Some("") => None,
+        Some(port) => Some(port.parse().ok()?),
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let valid = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']' | b'%')
+    };
+    if host.len() > buffer.len() || !host.bytes().all(valid) {
+        return None;
+    }
+    let lower = &mut buffer[..host.len()];
+    lower.copy_from_slice(host.as_bytes());
+    lower.make_ascii_lowercase();
+    Some((std::str::from_utf8(lower).ok()?, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines.iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn what_concerns_one_connection_and_what_connection_names_is_removed() {
+        let mut map = headers(&[
+            ("connection", "close, X-Private"),
+            ("x-private", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "x"),
+            ("te", "trailers, deflate"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("x-public", "2"),
+        ]);
+        let said = remove_hop_by_hop(&mut map);
+        assert_eq!(map, headers(&[("x-public", "2")]));
+        assert_eq!(
+            said,
+            HopByHop { upgrade: None, te_trailers: true },
+            "an upgrade that Connection does not name is none"
+        );
+    }
+
+    #[test]
+    fn connection_cannot_take_away_what_the_endpoint_relies_on() {
+        let mut map = headers(&[("connection", "host, authorization, x-forwarded-for, cookie")]);
+        let kept = [("host", "a"), ("authorization", "b"), ("x-forwarded-for", "c"), ("cookie", "d")];
+        map.extend(headers(&kept));
+        remove_hop_by_hop(&mut map);
+        assert_eq!(map, headers(&kept));
+    }
+
+    #[test]
+    fn only_no_transfer_coding_or_chunked_alone_can_be_forwarded() {
+        for (value, plain) in
+            [("chunked", true), ("Chunked", true), ("gzip, chunked", false), ("identity", false)]
+        {
+            assert_eq!(transfer_coding_is_plain(&headers(&[("transfer-encoding", value)])), plain, "{value}");
+        }
+        assert!(transfer_coding_is_plain(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn the_client_is_appended_to_what_earlier_proxies_said() {
+        let client = Client::new("::ffff:10.1.2.3".parse().unwrap());
+        let mut map = headers(&[
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "for=1.1.1.1"),
+        ]);
+        client.add_forwarded(&mut map, Some(&HeaderValue::from_static("a.b")));
+        assert_eq!(map["x-forwarded-for"], "1.1.1.1, 10.1.2.3");
+        assert_eq!(map["x-forwarded-proto"], "https");
+        assert_eq!(map["x-forwarded-host"], "a.b");
+        let forwarded: Vec<_> = map.get_all("forwarded").iter().collect();
+        assert_eq!(forwarded, ["for=1.1.1.1", "for=10.1.2.3;proto=http"]);
+    }
+
+    #[test]
+    fn a_trace_and_an_id_are_kept_or_begun_together() {
+        let mut random = (1..).map(|n: u64| n << 32).into_iter();
+        let mut fresh = HeaderMap::new();
+        let id = identify(&mut fresh, || random.next().unwrap());
+        assert_eq!(fresh["x-request-id"], id);
+        let parent = fresh["traceparent"].to_str().unwrap().to_owned();
+        assert!(is_traceparent(parent.as_bytes()), "{parent}");
+        assert_eq!(parent[3..35], *id.to_str().unwrap());
+
+        let mut kept = headers(&[
+            ("x-request-id", "mine"),
+            ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ]);
+        let before = kept.clone();
+        assert_eq!(identify(&mut kept, || panic!("nothing to begin")), "mine");
+        assert_eq!(kept, before);
+
+        let mut broken =
+            headers(&[("traceparent", "00-00000000000000000000000000000000-00f067aa0ba902b7-01")]);
+        identify(&mut broken, || 7);
+        assert!(is_traceparent(broken["traceparent"].as_bytes()));
+    }
+
+    #[test]
+    fn a_host_is_split_from_its_port_in_every_form() {
+        let mut buffer = [0; HOST_LENGTH_MAX];
+        let mut check = |text: &str, wanted: Option<(&str, Option<u16>)>| {
+            assert_eq!(split_host(text, &mut buffer), wanted, "{text}");
+        };
+        check("Example.COM", Some(("example.com", None)));
+        check("a.b.:80", Some(("a.b", Some(80))));
+        check("a:", Some(("a", None)));
+        check("[::1]:8080", Some(("[::1]", Some(8080))));
+        check("[::1]", Some(("[::1]", None)));
+        check("a:99999", None);
+        check("a/b", None);
+        check("a b", None);
+        check(&"x".repeat(254), None);
+    }
+}

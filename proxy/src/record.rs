@@ -1,0 +1,149 @@
+//! One request's line in the books: counted exactly once, whichever way it ends.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderValue, Method, StatusCode, Uri};
+use watershed_config::snapshot::Generation;
+
+use crate::connection::ConnState;
+use crate::endpoint::Endpoint;
+use crate::reason::Reason;
+use crate::request_log::LogLine;
+use crate::table::Rule;
+use crate::telemetry::cells::{CodeClass, Series};
+use crate::worker::Worker;
+
+/// What is known of a request so far. Dropping it counts the request and gives back its place at the endpoint.
+#[derive(Debug)]
+pub(crate) struct Record {
+    worker: Rc<Worker>,
+    conn: Rc<ConnState>,
+    started: Instant,
+    series: Option<Arc<Series>>,
+    rule: Option<Arc<Rule>>,
+    endpoint: Option<Arc<Endpoint>>,
+    status: Option<StatusCode>,
+    reason: Option<Reason>,
+    facts: Facts,
+    bytes: u64,
+    retries: u8,
+    generation: Generation,
+}
+
+/// What of the head is kept for the log. Cheap to keep: methods are inline, the rest shares the head's own buffer.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) host: Option<HeaderValue>,
+    pub(crate) request_id: Option<HeaderValue>,
+}
+
+impl Record {
+    pub(crate) fn new(worker: Rc<Worker>, conn: Rc<ConnState>, facts: Facts) -> Self {
+        conn.begin_request();
+        Self {
+            worker,
+            conn,
+            started: Instant::now(),
+            series: None,
+            rule: None,
+            endpoint: None,
+            status: None,
+            reason: None,
+            facts,
+            bytes: 0,
+            retries: 0,
+            generation: Generation(0),
+        }
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(crate) fn set_generation(&mut self, generation: Generation) {
+        self.generation = generation;
+    }
+
+    pub(crate) fn set_rule(&mut self, rule: Arc<Rule>) {
+        self.series = Some(Arc::clone(&rule.series));
+        self.rule = Some(rule);
+    }
+
+    /// Under which labels the request is counted.
+    pub(crate) fn set_series(&mut self, series: &Arc<Series>) {
+        self.series = Some(Arc::clone(series));
+    }
+
+    pub(crate) fn set_request_id(&mut self, id: HeaderValue) {
+        self.facts.request_id = Some(id);
+    }
+
+    pub(crate) fn request_id(&self) -> Option<&HeaderValue> {
+        self.facts.request_id.as_ref()
+    }
+
+    /// Takes a place at an endpoint, giving back the one before.
+    pub(crate) fn set_endpoint(&mut self, endpoint: &Arc<Endpoint>) {
+        self.leave_endpoint();
+        endpoint.begin(self.worker.index);
+        self.endpoint = Some(Arc::clone(endpoint));
+    }
+
+    fn leave_endpoint(&mut self) {
+        if let Some(before) = self.endpoint.take() {
+            before.end(self.worker.index);
+        }
+    }
+
+    pub(crate) fn add_retry(&mut self) {
+        self.retries = self.retries.saturating_add(1);
+    }
+
+    pub(crate) fn set_status(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// The first thing that went wrong is the reason.
+    pub(crate) fn fail(&mut self, reason: Reason) {
+        self.reason.get_or_insert(reason);
+    }
+
+    pub(crate) fn add_bytes(&mut self, count: usize) {
+        self.bytes += count as u64;
+    }
+
+    fn line(&self) -> LogLine<'_> {
+        LogLine {
+            facts: &self.facts,
+            client: self.conn.peer,
+            status: self.status,
+            reason: self.reason,
+            rule: self.rule.as_deref(),
+            series: self.series.as_deref().map(|series| &series.key),
+            endpoint: self.endpoint.as_deref(),
+            generation: self.generation,
+            retries: self.retries,
+            bytes: self.bytes,
+            duration: self.started.elapsed(),
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.status.is_none() && self.reason.is_none() {
+            // The handler was dropped before it had an answer: hyper does that when the client is gone.
+            self.reason = Some(Reason::ClientAborted);
+        }
+        let class = self.status.map_or(CodeClass::None, CodeClass::of);
+        let series = self.series.as_ref().unwrap_or(&self.worker.shared.unrouted);
+        series.cells(self.worker.index).record(class, self.reason, self.started.elapsed());
+        self.worker.log.request(&self.worker, || self.line(), self.status, self.reason);
+        self.leave_endpoint();
+        self.conn.end_request();
+    }
+}

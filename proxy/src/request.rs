@@ -1,0 +1,160 @@
+//! One request, from its head to its answer.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::header::{CONNECTION, HOST, HeaderValue};
+use http::{Method, Request, Response, Version};
+use hyper::body::Incoming;
+
+use crate::body::ResponseBody;
+use crate::connection::ConnState;
+use crate::headers::{self, HOST_LENGTH_MAX, Named};
+use crate::reason::Reason;
+use crate::record::{Facts, Record};
+use crate::table::{Action, Head, Routed, Rule};
+use crate::worker::Worker;
+use crate::{forward, respond, rewrite};
+
+/// Answers a request. A panic inside costs this request, not the worker.
+pub(crate) async fn handle(
+    worker: Rc<Worker>,
+    conn: Rc<ConnState>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let version = request.version();
+    let draining = Rc::clone(&worker);
+    let answered = without_panics(answer(worker, conn, request)).await;
+    let mut response = answered.unwrap_or_else(|| respond::error(Reason::Internal, None));
+    if draining.is_draining()
+        && version < Version::HTTP_2
+        && response.status() != http::StatusCode::SWITCHING_PROTOCOLS
+    {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn without_panics<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(Poll::Ready(done)) => Poll::Ready(Some(done)),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(_) => Poll::Ready(None),
+    })
+    .await
+}
+
+async fn answer(
+    worker: Rc<Worker>,
+    conn: Rc<ConnState>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let facts = Facts {
+        method: request.method().clone(),
+        uri: request.uri().clone(),
+        host: request.headers().get(HOST).cloned(),
+        request_id: request.headers().get(respond::REQUEST_ID_HEADER).cloned(),
+    };
+    let mut record = Record::new(Rc::clone(&worker), Rc::clone(&conn), facts);
+    let mut buffer = [0; HOST_LENGTH_MAX];
+    // Decided synchronously, so that no borrow of the table lives across an await.
+    let decided = decide(&worker, &conn, &request, &mut buffer, &mut record);
+    match decided {
+        Ok(Decided::Forward { rule, arm }) => {
+            let response = forward::forward(&worker, &conn, request, rule, arm, record).await;
+            response.unwrap_or_else(|(reason, record)| reject(reason, record))
+        }
+        Ok(Decided::Redirect(response)) => {
+            record.set_status(response.status());
+            response
+        }
+        Err(reason) => reject(reason, record),
+    }
+}
+
+/// The answer that no pod made, counted as such.
+fn reject(reason: Reason, mut record: Record) -> Response<ResponseBody> {
+    record.fail(reason);
+    record.set_status(reason.status());
+    respond::error(reason, record.request_id())
+}
+
+/// What is to be done with a request.
+enum Decided {
+    Forward { rule: Arc<Rule>, arm: usize },
+    Redirect(Response<ResponseBody>),
+}
+
+fn decide(
+    worker: &Worker,
+    conn: &ConnState,
+    request: &Request<Incoming>,
+    buffer: &mut [u8; HOST_LENGTH_MAX],
+    record: &mut Record,
+) -> Result<Decided, Reason> {
+    let (host, port) = host_of(request, buffer)?;
+    let head = Head {
+        method: request.method(),
+        path: request.uri().path(),
+        query: request.uri().query(),
+        headers: request.headers(),
+        host,
+        port,
+    };
+    let rule = worker.with_table(|table| {
+        record.set_generation(table.generation);
+        match table.route(conn.bind, &head) {
+            Routed::Rule(rule) => Some(Arc::clone(rule)),
+            Routed::NoRoute(series) => {
+                record.set_series(series);
+                None
+            }
+            Routed::Gone => None,
+        }
+    });
+    let rule = rule.ok_or(Reason::NoRoute)?;
+    record.set_rule(Arc::clone(&rule));
+    match &rule.action {
+        Action::Split(split) => {
+            let ticket = split.state.draw(worker.index);
+            let arm = split.pick(ticket);
+            split.picks.count(worker.index, arm);
+            Ok(Decided::Forward { rule, arm })
+        }
+        Action::Redirect(redirect) => {
+            let location = rewrite::location(redirect, &rule, head.host, request.uri());
+            let mut response = respond::redirect(redirect.status, location.ok_or(Reason::BadRequest)?);
+            rewrite::apply_to_response(&rule.filters, response.headers_mut());
+            Ok(Decided::Redirect(response))
+        }
+        Action::Reject(reason) => Err(*reason),
+    }
+}
+
+/// The host that the request is for, by which it is routed.
+fn host_of<'b>(
+    request: &Request<Incoming>,
+    buffer: &'b mut [u8; HOST_LENGTH_MAX],
+) -> Result<(&'b str, Option<u16>), Reason> {
+    if request.method() == Method::CONNECT {
+        return Err(Reason::BadRequest);
+    }
+    if !headers::transfer_coding_is_plain(request.headers()) {
+        return Err(Reason::UnsupportedTransferEncoding);
+    }
+    let text = match headers::named_host(request.uri().authority(), request.headers()) {
+        Named::Target(authority) => {
+            authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host)
+        }
+        Named::Header(host) => host,
+        // HTTP/1.0 knew no Host.
+        Named::Nothing if request.version() < Version::HTTP_11 => "",
+        Named::Nothing | Named::Wrong => return Err(Reason::BadRequest),
+    };
+    headers::split_host(text, buffer).ok_or(Reason::BadRequest)
+}

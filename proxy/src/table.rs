@@ -1,0 +1,252 @@
+//! The routing table: a snapshot compiled for lookups.
+//!
+//! A table is immutable and complete. One `ArcSwap` holds the current one; a request loads it once, takes its rule out of it
+//! and lets go of it. Finding the rule takes no lock, allocates nothing, reads no clock and draws no random number.
+//!
+//! A request's host selects one listener of the address it came in on, then the hosts of that listener from the most specific
+//! on; inside a host the candidates are looked up by path ([`paths`]) in the order of precedence of the Gateway API.
+
+mod compile;
+mod hosts;
+mod paths;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+use watershed_config::model::{Filter, Redirect, Timeouts};
+use watershed_config::snapshot::{BindAddress, Generation, InvalidTarget, ListenerName, RuleId};
+
+use crate::endpoint::Endpoint;
+use crate::reason::Reason;
+use crate::split::{Picks, SplitState, Thresholds};
+use crate::telemetry::cells::Series;
+pub use compile::Compiler;
+use hosts::HostMap;
+use paths::PathMap;
+
+/// What of a request decides where it goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The path as sent.
+    pub path: &'a str,
+    /// The query as sent, without `?`.
+    pub query: Option<&'a str>,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// The host in lower case, without port.
+    pub host: &'a str,
+    /// The port that the client named with the host.
+    pub port: Option<u16>,
+}
+
+/// A compiled snapshot.
+#[derive(Debug)]
+pub struct RoutingTable {
+    /// Of the snapshot.
+    pub generation: Generation,
+    /// By the slot that the compiler gave their address for good.
+    pub(crate) binds: Vec<Option<BindTable>>,
+}
+
+impl RoutingTable {
+    /// A table before the first snapshot: nothing is reachable.
+    pub fn empty() -> Self {
+        Self { generation: Generation(0), binds: Vec::new() }
+    }
+
+    /// The rule for a request that came in on this bind.
+    pub fn route(&self, bind: usize, head: &Head<'_>) -> Routed<'_> {
+        let Some(bind) = self.binds.get(bind).and_then(Option::as_ref) else {
+            return Routed::Gone;
+        };
+        // Listener isolation: the first listener whose hostname matches is the only one.
+        let Some(listener) = bind.listeners.find(head.host, |listener| Some(listener)) else {
+            return Routed::NoRoute(&bind.unmatched);
+        };
+        match listener.hosts.find(head.host, |host| host.find(head)) {
+            Some(rule) => Routed::Rule(rule),
+            None => Routed::NoRoute(&listener.unmatched),
+        }
+    }
+
+    /// All rules, each once for every place where it is looked up.
+    pub fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        let listeners = self.binds.iter().flatten().flat_map(|bind| bind.listeners.values());
+        let hosts = listeners.flat_map(|listener| listener.hosts.values());
+        hosts.flat_map(|host| &host.ports).flat_map(|(_, paths)| paths.rules())
+    }
+
+    /// The addresses it is served on, with their slots.
+    pub fn addresses(&self) -> impl Iterator<Item = (usize, BindAddress)> {
+        self.binds.iter().enumerate().filter_map(|(slot, bind)| Some((slot, bind.as_ref()?.address)))
+    }
+}
+
+/// Where a request belongs.
+#[derive(Debug)]
+pub enum Routed<'a> {
+    /// To this rule.
+    Rule(&'a Arc<Rule>),
+    /// To no rule; counted here.
+    NoRoute(&'a Arc<Series>),
+    /// To an address that is no longer served.
+    Gone,
+}
+
+/// All that is reachable on one address.
+#[derive(Debug)]
+pub(crate) struct BindTable {
+    pub(crate) address: BindAddress,
+    pub(crate) listeners: HostMap<ListenerTable>,
+    /// Counts requests that no listener matched.
+    pub(crate) unmatched: Arc<Series>,
+}
+
+/// One listener.
+#[derive(Debug)]
+pub(crate) struct ListenerTable {
+    pub(crate) name: ListenerName,
+    pub(crate) hosts: HostMap<HostTable>,
+    /// Counts requests that no route matched.
+    pub(crate) unmatched: Arc<Series>,
+}
+
+/// One host: by port, the named ones first.
+#[derive(Debug)]
+pub(crate) struct HostTable {
+    pub(crate) ports: Vec<(Option<u16>, PathMap)>,
+}
+
+impl HostTable {
+    fn find(&self, head: &Head<'_>) -> Option<&Arc<Rule>> {
+        self.ports
+            .iter()
+            .filter(|(port, _)| port.is_none() || *port == head.port)
+            .find_map(|(_, paths)| paths.find(head))
+    }
+}
+
+/// What happens to a request. Held by each request that it applies to, for as long as that lasts.
+#[derive(Debug)]
+pub struct Rule {
+    /// Which one.
+    pub id: RuleId,
+    /// The listener it was attached to.
+    pub listener: Arc<str>,
+    /// The port of that listener, for redirects.
+    pub listener_port: u16,
+    /// Generation of the table that it belongs to.
+    pub generation: Generation,
+    /// Applied in this order.
+    pub filters: Box<[Filter]>,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// Length of the prefix of each match, where `ReplacePrefixMatch` needs it: the rule's only match.
+    pub prefix_length: usize,
+    /// What is done.
+    pub action: Action,
+    /// Counts requests for which no backend was chosen.
+    pub series: Arc<Series>,
+}
+
+/// What a rule does.
+#[derive(Debug)]
+pub enum Action {
+    /// Forwards to one of several backends.
+    Split(Split),
+    /// Answers with a redirect.
+    Redirect(Redirect),
+    /// Always answers with an error.
+    Reject(Reason),
+}
+
+/// Weighted backends.
+#[derive(Debug)]
+pub struct Split {
+    /// The sequence, which outlives the table.
+    pub state: Arc<SplitState>,
+    /// What was picked since the current weights came into force; survives swaps that do not touch them.
+    pub picks: Arc<Picks>,
+    /// Ranges of tickets.
+    pub thresholds: Thresholds,
+    /// The backends, in the order of the thresholds.
+    pub arms: Box<[Arm]>,
+}
+
+impl Split {
+    /// The arm for this ticket. Pure: whether anybody is ready there is not asked.
+    pub fn pick(&self, ticket: u64) -> usize {
+        self.thresholds.pick(ticket)
+    }
+}
+
+/// One share.
+#[derive(Debug)]
+pub struct Arm {
+    /// Its weight, for people.
+    pub weight: u32,
+    /// Who answers.
+    pub target: ArmTarget,
+    /// Filters for this share alone.
+    pub filters: Box<[Filter]>,
+    /// Counts requests for which no endpoint was chosen.
+    pub series: Arc<Series>,
+}
+
+/// Who answers a share.
+#[derive(Debug)]
+pub enum ArmTarget {
+    /// Endpoints.
+    Backend {
+        /// Shared with all arms that name the same Service port.
+        backend: Arc<Backend>,
+        /// By revision, in the order of [`Backend::revisions`].
+        series: Box<[Arc<Series>]>,
+    },
+    /// Nobody: 500.
+    Invalid {
+        /// The reference as written.
+        reference: Arc<str>,
+        /// Why.
+        why: InvalidTarget,
+    },
+}
+
+/// The ready endpoints of one Service port.
+#[derive(Debug)]
+pub struct Backend {
+    /// `namespace/name:port`, for people.
+    pub name: Arc<str>,
+    /// Ready endpoints and the index of their revision.
+    pub endpoints: Box<[(Arc<Endpoint>, u16)]>,
+    /// The distinct revisions of all endpoints.
+    pub revisions: Box<[Arc<str>]>,
+}
+
+impl Backend {
+    /// Least requests of two random choices (P2C; Mitzenmacher 2001), of this worker's own requests. Endpoints that refuse
+    /// connections and those in `tried` are left out; `None` if nobody is left.
+    pub fn choose(&self, worker: usize, random: u64, tried: &[u64]) -> Option<usize> {
+        let count = self.endpoints.len();
+        let usable = |index: usize| {
+            let endpoint = &self.endpoints[index].0;
+            !endpoint.is_refused() && !tried.contains(&endpoint.key)
+        };
+        if count < 2 {
+            return (count == 1 && usable(0)).then_some(0);
+        }
+        let first = ((random & 0xFFFF_FFFF) * count as u64 >> 32) as usize;
+        let second = (first + 1 + ((random >> 32) * (count as u64 - 1) >> 32) as usize) % count;
+        match (usable(first), usable(second)) {
+            (true, true) => {
+                let load = |index: usize| self.endpoints[index].0.in_flight(worker);
+                Some(if load(second) < load(first) { second } else { first })
+            }
+            (true, false) => Some(first),
+            (false, true) => Some(second),
+            (false, false) => (0..count).map(|offset| (first + offset) % count).find(|index| usable(*index)),
+        }
+    }
+}

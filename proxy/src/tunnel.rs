@@ -1,0 +1,72 @@
+//! Upgraded connections (WebSocket): bytes both ways until one side is done.
+//!
+//! A tunnel may live for days. It holds its record, hence its rule and its endpoint, but no table.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
+use tokio::net::TcpStream;
+
+use crate::io::Io;
+use crate::record::Record;
+use crate::worker::Worker;
+
+/// Bytes buffered in each direction.
+const BUFFER: usize = 16 * 1024;
+/// A peer that has vanished without a word is noticed after about this long, doubled by the kernel's own tries.
+const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Starts the tunnel as soon as both sides have switched.
+pub(crate) fn spawn(worker: &Rc<Worker>, client: OnUpgrade, endpoint: OnUpgrade, record: Record) {
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        let _open = Open::new(&worker);
+        if let Err(error) = run(client, endpoint).await {
+            tracing::debug!(%error, "tunnel broke off");
+        }
+        drop(record);
+    });
+}
+
+/// Counts a tunnel, so that draining waits for it.
+struct Open<'a>(&'a Worker);
+
+impl<'a> Open<'a> {
+    fn new(worker: &'a Worker) -> Self {
+        worker.cells().upgrades.add(1);
+        worker.shared.open.fetch_add(1, Relaxed);
+        Self(worker)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.cells().upgrades_ended.add(1);
+        self.0.shared.open.fetch_sub(1, Relaxed);
+    }
+}
+
+async fn run(client: OnUpgrade, endpoint: OnUpgrade) -> io::Result<()> {
+    let (client, endpoint) = tokio::try_join!(client, endpoint).map_err(io::Error::other)?;
+    let (mut client, from_client) = parts(client)?;
+    let (mut endpoint, from_endpoint) = parts(endpoint)?;
+    endpoint.write_all(&from_client).await?;
+    client.write_all(&from_endpoint).await?;
+    copy_bidirectional_with_sizes(&mut client, &mut endpoint, BUFFER, BUFFER).await?;
+    Ok(())
+}
+
+/// The socket under an upgraded connection, and what was read from it ahead.
+fn parts(upgraded: Upgraded) -> io::Result<(TcpStream, Vec<u8>)> {
+    let parts = upgraded.downcast::<Io>().map_err(|_| io::Error::other("not a connection of ours"))?;
+    let (stream, ahead) = parts.io.into_parts();
+    let mut read = parts.read_buf.to_vec();
+    read.extend(ahead);
+    let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE);
+    SockRef::from(&stream).set_tcp_keepalive(&keep_alive)?;
+    Ok((stream, read))
+}
