@@ -15,12 +15,12 @@ pub struct Catalog {
 
 impl Catalog {
     /// Stores an object under its identity; false if the very same object was there already.
-    pub fn apply(&mut self, object: Object) -> bool {
-        let id = object.id().clone();
-        if self.objects.get(&id).is_some_and(|current| **current == object) {
+    pub fn apply(&mut self, object: impl Into<Arc<Object>>) -> bool {
+        let object = object.into();
+        if self.objects.get(object.id()).is_some_and(|current| *current == object) {
             return false;
         }
-        self.objects.insert(id, Arc::new(object));
+        self.objects.insert(object.id().clone(), object);
         true
     }
 
