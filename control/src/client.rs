@@ -5,7 +5,7 @@
 //!
 //! Deliberately absent: TLS (it comes with its issue), pooling (a probe must test the connecting too), redirects and retries.
 
-mod io;
+pub(crate) mod io;
 
 use std::fmt;
 use std::io::{Error as IoError, ErrorKind};
@@ -93,8 +93,7 @@ impl Client {
 
     /// Connects and closes again.
     pub(crate) async fn connect(&self, target: Target, deadline: Duration) -> Result<(), BoxError> {
-        let connecting = service_fn(async |target: Target| connect(&target).await.map(drop).map_err(BoxError::from));
-        self.call(connecting, target, deadline).await
+        self.call(service_fn(connect_and_close), target, deadline).await
     }
 
     /// Sends a request and awaits its answer.
@@ -121,8 +120,8 @@ async fn connect(target: &Target) -> Result<TcpStream, IoError> {
         Target::Address(address) => TcpStream::connect(address).await,
         Target::Named(host, port) => TcpStream::connect((&**host, *port)).await,
     };
-    let stream =
-        connected.map_err(|error| IoError::new(error.kind(), format!("cannot connect to {target}: {error}")))?;
+    let stream = connected
+        .map_err(|error| IoError::new(error.kind(), format!("cannot connect to {target}: {error}")))?;
     // The kernel may connect a socket with itself where nobody listens on a local port of the ephemeral range.
     if stream.local_addr()? == stream.peer_addr()? {
         let what = format!("cannot connect to {target}: nobody listens there");
@@ -130,6 +129,11 @@ async fn connect(target: &Target) -> Result<TcpStream, IoError> {
     }
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+async fn connect_and_close(target: Target) -> Result<(), BoxError> {
+    connect(&target).await?;
+    Ok(())
 }
 
 async fn exchange(call: Call) -> Result<Answer, BoxError> {

@@ -51,6 +51,14 @@ struct Line {
     content: u128,
 }
 
+/// A line to be appended.
+struct NewLine<'a> {
+    id: &'a ObjectId,
+    bytes: Vec<u8>,
+    /// `None` where the object is gone.
+    content: Option<u128>,
+}
+
 /// A line, after its checksum.
 #[derive(Serialize, Deserialize)]
 struct Record {
@@ -95,10 +103,10 @@ impl Store {
         let mut text = Vec::new();
         let mut lines = Vec::new();
         for edit in edits {
-            let Some((id, line, content)) = self.line(edit)? else { continue };
+            let Some(NewLine { id, bytes, content }) = self.line(edit)? else { continue };
             let offset = self.size + text.len() as u64;
-            let length = line.len() as u64;
-            text.extend_from_slice(&line);
+            let length = bytes.len() as u64;
+            text.extend_from_slice(&bytes);
             lines.push((id, content.map(|content| Line { offset, length, content })));
         }
         if text.is_empty() {
@@ -118,8 +126,8 @@ impl Store {
         self.compact_if_worthwhile()
     }
 
-    /// The line that records a change and the fingerprint of its content; `None` if nothing changes.
-    fn line<'a>(&self, edit: &'a StoreEdit) -> io::Result<Option<(&'a ObjectId, Vec<u8>, Option<u128>)>> {
+    /// The line that records a change; `None` if nothing changes.
+    fn line<'a>(&self, edit: &'a StoreEdit) -> io::Result<Option<NewLine<'a>>> {
         let (id, file, source) = match edit {
             StoreEdit::Keep { id, file, source } => (id, Some(std::path::absolute(file)?), Some(source)),
             StoreEdit::Forget(id) => (id, None, None),
@@ -138,10 +146,10 @@ impl Store {
             source: source.cloned(),
         };
         let json = serde_json::to_vec(&record)?;
-        let mut line = format!("{:016x} ", xxh3_64(&json)).into_bytes();
-        line.extend_from_slice(&json);
-        line.push(b'\n');
-        Ok(Some((id, line, content)))
+        let mut bytes = format!("{:016x} ", xxh3_64(&json)).into_bytes();
+        bytes.extend_from_slice(&json);
+        bytes.push(b'\n');
+        Ok(Some(NewLine { id, bytes, content }))
     }
 
     fn compact_if_worthwhile(&mut self) -> io::Result<()> {
@@ -150,14 +158,20 @@ impl Store {
             return Ok(());
         }
         let temporary = self.path.with_extension("jsonl.new");
-        let mut new =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        let mut lines: Vec<(ObjectId, Line)> = self.lines.iter().map(|(id, line)| (id.clone(), *line)).collect();
+        let mut new = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        let mut lines: Vec<(ObjectId, Line)> =
+            self.lines.iter().map(|(id, line)| (id.clone(), *line)).collect();
         lines.sort_by_key(|(_, line)| line.offset);
         let mut size = 0;
         for (_, line) in &mut lines {
             self.file.seek(SeekFrom::Start(line.offset))?;
-            let copied = io::copy(&mut self.file.by_ref().take(line.length), &mut new)?;
+            let copied = io::copy(&mut (&self.file).take(line.length), &mut new)?;
             line.offset = size;
             size += copied;
         }
@@ -200,16 +214,13 @@ impl Opened {
     fn place(&mut self, record: Record, offset: u64, length: u64) {
         let Some(kind) = kind_named(&record.kind) else { return };
         let id = ObjectId { kind, name: ObjectName::new(record.namespace, record.name) };
-        match record.file.zip(record.source) {
-            Some((file, source)) => {
-                let content = fingerprint(&file, &source);
-                self.store.lines.insert(id.clone(), Line { offset, length, content });
-                self.copies.insert(id, StoredCopy { file: file.into(), source });
-            }
-            None => {
-                self.store.lines.remove(&id);
-                self.copies.remove(&id);
-            }
+        if let Some((file, source)) = record.file.zip(record.source) {
+            let content = fingerprint(&file, &source);
+            self.store.lines.insert(id.clone(), Line { offset, length, content });
+            self.copies.insert(id, StoredCopy { file: file.into(), source });
+        } else {
+            self.store.lines.remove(&id);
+            self.copies.remove(&id);
         }
     }
 }

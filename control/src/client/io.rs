@@ -14,7 +14,7 @@ const READ_BYTES: usize = 4096;
 
 /// A TCP connection as hyper wants it.
 #[derive(Debug)]
-pub(super) struct HyperStream(pub(super) TcpStream);
+pub(crate) struct HyperStream(pub(crate) TcpStream);
 
 impl Read for HyperStream {
     fn poll_read(
@@ -31,7 +31,11 @@ impl Read for HyperStream {
 }
 
 impl Write for HyperStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(context, bytes)
     }
 
@@ -46,7 +50,7 @@ impl Write for HyperStream {
 
 /// Runs what an HTTP/2 connection does on the side.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Spawner;
+pub(crate) struct Spawner;
 
 impl<F> Executor<F> for Spawner
 where

@@ -35,7 +35,8 @@ impl Writer {
     pub(crate) fn start(store: Store) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let of_thread = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("last-good".to_owned()).spawn(move || work(&of_thread, store))?;
+        let thread =
+            thread::Builder::new().name("last-good".to_owned()).spawn(move || work(&of_thread, store))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 

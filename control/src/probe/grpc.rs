@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn a_response_is_read_whatever_else_is_in_it() {
-        let check = |message: &[u8], expected| assert_eq!(serving_status(&frame(message)), expected, "{message:?}");
+        let check =
+            |message: &[u8], expected| assert_eq!(serving_status(&frame(message)), expected, "{message:?}");
         check(b"", Some(0));
         check(b"\x08\x01", Some(1));
         check(b"\x08\x02", Some(2));

@@ -112,9 +112,13 @@ impl Directory {
     }
 
     /// Finds what is absent and hands everything over.
-    fn conclude(&mut self, listing: Listing, mut changed: BTreeMap<Arc<Path>, ChangedFile>, read: usize) -> Look {
-        let present: HashSet<&Arc<Path>> =
-            listing.files.iter().map(|found| &found.path).collect();
+    fn conclude(
+        &mut self,
+        listing: Listing,
+        mut changed: BTreeMap<Arc<Path>, ChangedFile>,
+        read: usize,
+    ) -> Look {
+        let present: HashSet<&Arc<Path>> = listing.files.iter().map(|found| &found.path).collect();
         let mut absent = Vec::new();
         self.known.retain(|path, _| {
             let stays = present.contains(path) || is_unseen(path, &self.roots, &listing.roots);
@@ -200,7 +204,9 @@ fn parse(path: &Arc<Path>, text: &str) -> Content {
         |_| {
             let what = "cannot be parsed because of a bug in Watershed";
             let problem = Problem::new(Severity::Error, Some(Arc::clone(path)), Spot::default(), what);
-            Content::Unreadable(problem.with_help("please report it with this file; until then write it differently"))
+            Content::Unreadable(
+                problem.with_help("please report it with this file; until then write it differently"),
+            )
         },
         Content::Text,
     )
@@ -253,8 +259,8 @@ fn trusted_stamp(file: &File, before: Stamp) -> Option<Stamp> {
 
 /// The place after this text.
 fn spot_of(before: &[u8]) -> Spot {
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let begin = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |index| index + 1);
-    let column = String::from_utf8_lossy(&before[begin..]).chars().count() + 1;
-    Spot { line: line as u32, column: column as u32, length: 1 }
+    let lines = before.split(|byte| *byte == b'\n');
+    let last = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let column = String::from_utf8_lossy(last).chars().count() + 1;
+    Spot { line: lines.count() as u32, column: column as u32, length: 1 }
 }

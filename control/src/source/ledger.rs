@@ -56,6 +56,8 @@ pub(crate) enum StoreEdit {
 pub(crate) struct Outcome {
     /// The catalog is different.
     pub(crate) changed: bool,
+    /// Anything is different, be it only a problem.
+    pub(crate) news: bool,
     /// What to remember.
     pub(crate) store: Vec<StoreEdit>,
     /// When another look is wanted, because something seems to be gone.
@@ -107,8 +109,12 @@ struct Served {
 
 impl Ledger {
     /// Knows nothing yet but what an earlier process stored.
-    pub(crate) fn new(roots: impl IntoIterator<Item = Arc<Path>>, stored: BTreeMap<ObjectId, StoredCopy>) -> Self {
-        let root = |path| Root { path, lost: None, unknown: Vec::new(), empty_since: None, unsettled_since: None };
+    pub(crate) fn new(
+        roots: impl IntoIterator<Item = Arc<Path>>,
+        stored: BTreeMap<ObjectId, StoredCopy>,
+    ) -> Self {
+        let root =
+            |path| Root { path, lost: None, unknown: Vec::new(), empty_since: None, unsettled_since: None };
         Self {
             roots: roots.into_iter().map(root).collect(),
             files: BTreeMap::new(),
@@ -154,7 +160,8 @@ impl Ledger {
     /// Errors that no last good version makes up for: with them a process should not start.
     pub(crate) fn hopeless(&self) -> Vec<Problem> {
         let owners: BTreeSet<&Path> = self.served.values().map(|served| &*served.owner).collect();
-        let unserved = |problem: &&Problem| problem.object.as_ref().is_none_or(|id| !self.served.contains_key(id));
+        let unserved =
+            |problem: &&Problem| problem.object.as_ref().is_none_or(|id| !self.served.contains_key(id));
         let below = |file: &Path| owners.iter().any(|owner| owner.starts_with(file));
         let looks = self.look_problems.iter().filter(|problem| !problem.file.as_deref().is_some_and(below));
         let files = self.files.iter().flat_map(|(path, entry)| {
@@ -168,6 +175,13 @@ impl Ledger {
     pub(crate) fn observe(&mut self, sighting: Sighting, now: Instant) -> Outcome {
         let mut touched = std::mem::take(&mut self.missing);
         let mut grew = vec![false; self.roots.len()];
+        let lost_before = self.source_lost();
+        let mut outcome = Outcome {
+            news: !sighting.changed.is_empty()
+                || !sighting.absent.is_empty()
+                || self.look_problems != sighting.problems,
+            ..Outcome::default()
+        };
         self.look_problems = sighting.problems;
         for path in &sighting.absent {
             self.drop_file(path, &mut touched);
@@ -177,7 +191,6 @@ impl Ledger {
             self.take_file(file, &mut touched);
         }
         self.look_at_roots(sighting.roots, &grew, now, &mut touched);
-        let mut outcome = Outcome::default();
         if !self.started {
             self.place_stored_copies(&mut touched, &mut outcome);
         }
@@ -190,6 +203,7 @@ impl Ledger {
             }
         }
         self.started = true;
+        outcome.news |= outcome.changed || self.source_lost() != lost_before;
         outcome
     }
 
@@ -258,7 +272,8 @@ impl Ledger {
     }
 
     fn had_objects(&self, index: usize) -> bool {
-        self.served.values().any(|served| served.root == index) || self.stored.values().any(|copy| self.root_of(&copy.file) == Some(index))
+        self.served.values().any(|served| served.root == index)
+            || self.stored.values().any(|copy| self.root_of(&copy.file) == Some(index))
     }
 
     fn has_documents(&self, index: usize) -> bool {

@@ -158,7 +158,11 @@ impl Walk {
                 self.lose_root(path, "is neither a file nor a directory", "name a directory of manifests");
             }
             Err(error) => {
-                self.lose_root(path, &format!("cannot be read: {error}"), "create it or name another one with -f");
+                self.lose_root(
+                    path,
+                    &format!("cannot be read: {error}"),
+                    "create it or name another one with -f",
+                );
             }
         }
     }
@@ -185,7 +189,8 @@ impl Walk {
                 return self.lose_root(path, &format!("cannot be read: {error}"), help);
             }
             Err(error) => {
-                let help = "let the user that Watershed runs as read it; what was read from it before is kept";
+                let help =
+                    "let the user that Watershed runs as read it; what was read from it before is kept";
                 return self.leave_out(path, &format!("cannot be read: {error}"), help);
             }
         };
@@ -224,7 +229,12 @@ impl Walk {
                 // Without a link it was removed this very moment.
                 if file_type.is_symlink() && is_manifest(name) {
                     let help = "remove the link or create the file that it names";
-                    self.report(Severity::Warning, path, "is a symbolic link to a file that does not exist", help);
+                    self.report(
+                        Severity::Warning,
+                        path,
+                        "is a symbolic link to a file that does not exist",
+                        help,
+                    );
                 }
             }
             Err(error) if is_manifest(name) || file_type.is_dir() => {
@@ -253,7 +263,12 @@ impl Walk {
     fn overflow(&mut self, path: &Path, limit: &str) {
         if !self.full {
             let what = format!("is beyond the limit of {limit}: it and what follows is not read");
-            self.report(Severity::Error, path, &what, "name a directory that holds only manifests, or join files");
+            self.report(
+                Severity::Error,
+                path,
+                &what,
+                "name a directory that holds only manifests, or join files",
+            );
         }
         self.full = true;
     }

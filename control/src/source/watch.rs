@@ -89,7 +89,8 @@ impl Watcher {
                 continue;
             }
             if self.watched.len() >= DIRECTORIES_MAX {
-                let what = format!("there are more than {DIRECTORIES_MAX} directories: the others are only polled");
+                let what =
+                    format!("there are more than {DIRECTORIES_MAX} directories: the others are only polled");
                 self.trouble = Some(what);
                 break;
             }
