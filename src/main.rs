@@ -1,1 +1,18 @@
-fn main() {}
+//! `watershed`: sends exact shares of traffic where manifests say, live.
+
+mod admin;
+mod app;
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Fewer instructions per request than the system's allocator, and freed memory goes back to the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // A reader that goes away (`watershed check | head`) is the end of the output, not a panic.
+    cli::Cli::parse().run()
+}

@@ -38,7 +38,7 @@ mod worker;
 
 pub use endpoint::Endpoint;
 pub use limits::Limits;
-pub use listener::BindError;
+pub use listener::{BindError, holder_suffix};
 pub use proxy::{Drained, Proxy, Settings};
 pub use reason::Reason;
 pub use respond::REASON_HEADER;

@@ -24,7 +24,7 @@ const OUT_OF_FILES_PAUSE: Duration = Duration::from_millis(100);
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}{}", holder.as_ref().map(|holder| format!(" (held by {holder})")).unwrap_or_default())]
+#[error("cannot listen on {address}: {source}{}", suffix(holder.as_deref()))]
 pub struct BindError {
     /// The address.
     pub address: BindAddress,
@@ -96,6 +96,15 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// ` (held by NAME (pid N))` for a port that somebody listens on, where that can be known; else nothing.
+pub fn holder_suffix(port: u16) -> String {
+    suffix(holder_of(port).as_deref())
+}
+
+fn suffix(holder: Option<&str>) -> String {
+    holder.map(|holder| format!(" (held by {holder})")).unwrap_or_default()
 }
 
 /// The process that listens on a port, as `name (pid N)`: from /proc, so only on Linux and only for processes that we may see.

@@ -1,0 +1,86 @@
+//! What the admin thread may look at.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use prometheus::{Histogram, HistogramOpts};
+use tokio::sync::watch;
+use watershed_config::snapshot::Snapshot;
+use watershed_control::status::Status;
+use watershed_proxy::BindError;
+use watershed_proxy::telemetry::Telemetry;
+
+/// Written by the main thread, read by the admin thread.
+#[derive(Debug)]
+pub struct AdminState {
+    /// Every worker accepts with the first snapshot, and no signal to end has come.
+    pub ready: AtomicBool,
+    /// How long compiling and publishing a snapshot takes.
+    pub apply_seconds: Histogram,
+    connected: OnceLock<Connected>,
+    bind_errors: Mutex<Vec<String>>,
+}
+
+/// What there is once control and proxy have started.
+#[derive(Debug)]
+pub struct Connected {
+    /// The data plane's counters and table.
+    pub telemetry: Telemetry,
+    status: watch::Receiver<Arc<Status>>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+}
+
+impl Connected {
+    /// How control is.
+    pub fn status(&self) -> Arc<Status> {
+        self.status.borrow().clone()
+    }
+
+    /// The snapshot that was published last.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.borrow().clone()
+    }
+}
+
+impl AdminState {
+    /// Not ready, nothing connected.
+    pub fn new() -> Self {
+        let options = HistogramOpts::new(
+            "watershed_config_apply_seconds",
+            "Time to compile and publish a routing table.",
+        )
+        .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0]);
+        Self {
+            ready: AtomicBool::new(false),
+            apply_seconds: Histogram::with_opts(options).expect("a valid name and ascending buckets"),
+            connected: OnceLock::new(),
+            bind_errors: Mutex::default(),
+        }
+    }
+
+    /// Says where to look. Only the first time counts.
+    pub fn connect(
+        &self,
+        telemetry: Telemetry,
+        status: watch::Receiver<Arc<Status>>,
+        snapshot: watch::Receiver<Arc<Snapshot>>,
+    ) {
+        let _ = self.connected.set(Connected { telemetry, status, snapshot });
+    }
+
+    /// Control and proxy, once they have started.
+    pub fn connected(&self) -> Option<&Connected> {
+        self.connected.get()
+    }
+
+    /// Records which addresses cannot be listened on.
+    pub fn set_bind_errors(&self, errors: &[BindError]) {
+        let texts = errors.iter().map(ToString::to_string).collect();
+        *self.bind_errors.lock().unwrap_or_else(PoisonError::into_inner) = texts;
+    }
+
+    /// Which addresses cannot be listened on.
+    pub fn bind_errors(&self) -> Vec<String> {
+        self.bind_errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
