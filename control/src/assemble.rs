@@ -145,38 +145,37 @@ fn add_ways_in<'a>(
             ServiceType::LoadBalancer => number,
             ServiceType::NodePort => {
                 let Some(node_port) = port.node_port else {
-                    report_no_node_port(service, number, report);
+                    report_no_node_port(service, port, report);
                     continue;
                 };
                 node_port.get()
             }
         };
         let host = VirtualHost { host: Hostname::Any, port: None, candidates };
-        binds.add_service(service, number, listen, vec![host], report);
+        binds.add_service(service, port, listen, vec![host], report);
     }
 }
 
-fn report_no_node_port(service: &Service, port: u16, report: &mut Report) {
+fn report_no_node_port(service: &Service, port: &ServicePort, report: &mut Report) {
     let what = format!(
-        "port {port} of NodePort Service {} is not opened: it has no nodePort, and nobody allocates one here",
+        "port {} of NodePort Service {} is not opened: it has no nodePort, and nobody allocates one here",
+        port.port,
         service.meta.name()
     );
     let help = "write nodePort: with a free port such as 30080";
-    report.push(
-        warning(&service.meta, service.meta.origin.spot, what).with_field("spec.ports").with_help(help),
-    );
+    report.push(warning(&service.meta, port.spot, what).with_field("spec.ports").with_help(help));
 }
 
 /// A slice whose Service is not there serves nobody.
 fn report_stray_slices(catalog: &Catalog, services: &Names, report: &mut Report) {
-    for EndpointSlice { meta, service, .. } in catalog.endpoint_slices() {
+    for EndpointSlice { meta, service, service_spot, .. } in catalog.endpoint_slices() {
         let Some(service) = service else { continue };
         if catalog.service(service).is_none() {
             let what = format!("EndpointSlice {} serves nobody: there is no Service {service}", meta.name());
             let elsewhere = "a slice belongs to a Service of its own namespace";
             let help = services.help(service, elsewhere, &report.suggest);
             let field = "metadata.labels[kubernetes.io/service-name]";
-            report.push(warning(meta, meta.origin.spot, what).with_field(field).with_help(help));
+            report.push(warning(meta, *service_spot, what).with_field(field).with_help(help));
         }
     }
 }

@@ -6,6 +6,7 @@ use super::meta::Metadata;
 use super::{names, service};
 use crate::fields::{At, Fields, quoted};
 use crate::model::{EndpointSlice, ObjectName, SliceEndpoint, SlicePort};
+use crate::problem::Spot;
 
 /// The label that names the Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
@@ -41,7 +42,12 @@ pub(super) fn lower(root: &Fields<'_>, metadata: Option<Metadata>) -> Option<End
         );
     }
     let service = service.map(|name| ObjectName::new(meta.name().namespace.clone(), name.clone()));
-    Some(EndpointSlice { meta, service, ports, endpoints })
+    let service_spot = service_spot(root).unwrap_or(meta.origin.spot);
+    Some(EndpointSlice { meta, service, service_spot, ports, endpoints })
+}
+
+fn service_spot(root: &Fields<'_>) -> Option<Spot> {
+    Some(root.at.node.get("metadata")?.get("labels")?.get(SERVICE_LABEL)?.spot)
 }
 
 fn address_family(at: &At<'_>) -> Option<Family> {

@@ -23,12 +23,13 @@ pub(super) fn lower(root: &Fields<'_>, metadata: Option<Metadata>) -> Option<Htt
     let namespace = namespace.unwrap_or_default();
     let parents = parents::lower(&spec, &namespace);
     let hostnames = hostnames(&spec);
+    let hostnames_spot = spec.get("hostnames").map_or(root.at.node.spot, |at| at.spot);
     let rules = rules::lower(&spec, &namespace);
     if let Some(at) = spec.get("useDefaultGateways") {
         at.not_supported("useDefaultGateways");
     }
     spec.finish();
-    Some(HttpRoute { meta: metadata?.meta, parents, hostnames, rules })
+    Some(HttpRoute { meta: metadata?.meta, parents, hostnames, hostnames_spot, rules })
 }
 
 fn hostnames(spec: &Fields<'_>) -> Vec<Hostname> {

@@ -34,12 +34,13 @@ pub(super) fn lower(root: &Fields<'_>, metadata: Option<Metadata>) -> Option<Ser
     let service_type = service_type(&spec);
     let headless = spec.string("clusterIP") == Some("None");
     let selector = labels::optional_labels(&spec, "selector");
+    let selector_spot = spec.get("selector").map_or(root.at.node.spot, |at| at.spot);
     let ports = ports(&spec, headless || external, service_type);
     warn_about_what_is_not_followed(&spec);
     spec.ignore(&IRRELEVANT);
     spec.finish();
     let selector = (!selector.is_empty() && !external).then_some(selector);
-    Some(Service { meta: metadata?.meta, selector, service_type, headless, ports })
+    Some(Service { meta: metadata?.meta, selector, selector_spot, service_type, headless, ports })
 }
 
 fn is_external_name(spec: &Fields<'_>) -> bool {
@@ -138,6 +139,7 @@ fn port(item: &At<'_>, several: bool, service_type: ServiceType, seen: &mut Seen
         .map_or(Some("TCP"), |at| at.one_of(&[("TCP", "TCP"), ("UDP", "UDP"), ("SCTP", "SCTP")]));
     let port_at = fields.require("port", "write the port under which the Service is reached");
     let port = port_at.as_ref().and_then(At::port);
+    let spot = port_at.as_ref().map_or(item.spot, |at| at.spot);
     let target = fields.get("targetPort").and_then(|at| target_port(&at));
     let node_port = node_port(&fields, service_type, protocol.unwrap_or_default(), seen);
     let app_at = fields.get("appProtocol");
@@ -170,6 +172,7 @@ fn port(item: &At<'_>, several: bool, service_type: ServiceType, seen: &mut Seen
         target: target.unwrap_or(TargetPort::Number(port)),
         node_port,
         app_protocol,
+        spot,
     })
 }
 

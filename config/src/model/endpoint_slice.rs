@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::name::{Meta, ObjectName};
 use super::service::AppProtocol;
+use crate::problem::Spot;
 
 /// A `discovery.k8s.io/v1` `EndpointSlice`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct EndpointSlice {
     pub meta: Meta,
     /// The Service, from the label `kubernetes.io/service-name`; `None` when the label is missing (a warning).
     pub service: Option<ObjectName>,
+    /// Where that label is written, else the slice itself.
+    pub service_spot: Spot,
     /// Its ports, matched to the Service's by name.
     pub ports: Vec<SlicePort>,
     /// Its endpoints.

@@ -22,6 +22,8 @@ pub struct HttpRoute {
     pub parents: Vec<ParentRef>,
     /// Hosts it serves; empty means whatever its listeners serve.
     pub hostnames: Vec<Hostname>,
+    /// Where the hostnames are written, else the route itself.
+    pub hostnames_spot: Spot,
     /// Its rules, in the order written.
     pub rules: Vec<HttpRouteRule>,
 }
@@ -37,6 +39,8 @@ pub struct ParentRef {
     pub section: Option<Arc<str>>,
     /// `port`: only listeners (or the Service port) of this number.
     pub port: Option<NonZeroU16>,
+    /// Where `sectionName` is written, else `port`, else the name.
+    pub section_spot: Spot,
     /// Where it is written.
     pub spot: Spot,
 }
@@ -333,6 +337,8 @@ pub struct BackendRef {
     pub name: ObjectName,
     /// The Service's port; required for a Service.
     pub port: Option<NonZeroU16>,
+    /// Where the port is written, else the name.
+    pub port_spot: Spot,
     /// Its share is `weight` of the sum; 0 to 1,000,000, default 1.
     pub weight: u32,
     /// Filters applied only if this backend is chosen.

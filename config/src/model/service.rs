@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::name::{Labels, Meta};
+use crate::problem::Spot;
 
 /// A `v1` Service as far as traffic is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Service {
     /// Equality selector over pod labels. `None` means that its endpoints are written by hand in `EndpointSlice`s; an empty
     /// selector is `None` too, as in Kubernetes (it never means "every pod").
     pub selector: Option<Labels>,
+    /// Where the selector is written, else the Service itself.
+    pub selector_spot: Spot,
     /// `ClusterIP` (the default), `NodePort` or `LoadBalancer`; decides about ways in.
     pub service_type: ServiceType,
     /// `spec.clusterIP: None`. Changes nothing for an L7 proxy, which always balances over the endpoints; kept for `explain`.
@@ -45,6 +48,8 @@ pub struct ServicePort {
     pub node_port: Option<NonZeroU16>,
     /// What the pods speak on it.
     pub app_protocol: AppProtocol,
+    /// Where its number is written.
+    pub spot: Spot,
 }
 
 /// Where pods listen.

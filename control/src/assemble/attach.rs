@@ -108,8 +108,9 @@ impl<'a> Attacher<'a, '_> {
                 && let Some((why, help)) = refusal.explain(route, parent, &self.report.suggest)
             {
                 let what = format!("HTTPRoute {} is not attached: {why}", route.meta.name());
+                let spot = refusal.spot(route, parent);
                 let field = format!("spec.parentRefs[{position}]");
-                self.report.push(warning(&route.meta, parent.spot, what).with_field(field).with_help(help));
+                self.report.push(warning(&route.meta, spot, what).with_field(field).with_help(help));
             }
         }
         self.attachments.concerns_us[index] = concerns_us;
@@ -234,8 +235,7 @@ impl<'a> Attacher<'a, '_> {
                 route.meta.name()
             );
             self.report.push(
-                problem(Severity::Note, &route.meta, route.meta.origin.spot, what)
-                    .with_field("spec.hostnames"),
+                problem(Severity::Note, &route.meta, route.hostnames_spot, what).with_field("spec.hostnames"),
             );
         }
     }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use watershed_config::Severity;
-use watershed_config::model::{Gateway, GatewayListener, Meta, Service};
+use watershed_config::model::{Gateway, GatewayListener, Meta, Service, ServicePort};
 use watershed_config::snapshot::{Bind, BindAddress, Listener, ListenerName, VirtualHost};
 
 use super::report::{Report, problem};
@@ -108,11 +108,11 @@ impl<'a> Binds<'a> {
         }
     }
 
-    /// Adds a Service's own way in on all addresses. `port` is the Service's, `listen` where it is listened for.
+    /// Adds a Service's own way in on all addresses; `listen` is where it is listened for.
     pub(super) fn add_service(
         &mut self,
         service: &'a Service,
-        port: u16,
+        port: &ServicePort,
         listen: u16,
         hosts: Vec<VirtualHost>,
         report: &mut Report,
@@ -120,12 +120,14 @@ impl<'a> Binds<'a> {
         let address = BindAddress { ip: None, port: listen };
         match self.claim(address, Owner::Service(service)) {
             Ok(()) => {
-                let name = ListenerName::Service { service: service.meta.name().clone(), port };
+                let name =
+                    ListenerName::Service { service: service.meta.name().clone(), port: port.port.get() };
                 self.listeners.insert(address, vec![for_any_host(name, hosts)]);
             }
             Err(owner) => {
                 let what = format!(
-                    "port {port} of Service {} is not opened: {} is taken by {owner}",
+                    "port {} of Service {} is not opened: {} is taken by {owner}",
+                    port.port,
                     service.meta.name(),
                     Shown(address)
                 );
@@ -137,9 +139,8 @@ impl<'a> Binds<'a> {
                         "choose another port, or make the Service a ClusterIP and reach it through a Gateway"
                     }
                 };
-                let place = service.meta.origin.spot;
                 report.push(
-                    problem(Severity::Error, &service.meta, place, what)
+                    problem(Severity::Error, &service.meta, port.spot, what)
                         .with_field("spec.ports")
                         .with_help(help),
                 );

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use watershed_config::Spot;
 use watershed_config::model::{Labels, ObjectName, Pod, Service, ServicePort, TargetPort};
 use watershed_config::snapshot::EndpointState;
 
@@ -51,8 +52,8 @@ pub(super) fn report_endpoints<'a>(
         let (why, help) = cause.explain(service, &survey, &report.suggest);
         let name = service.meta.name();
         let what = format!("Service {name} has no ready endpoint, so its share is answered with 503: {why}");
-        let field = if matches!(cause, Cause::NoPod) { "spec.selector" } else { "spec.ports" };
-        report.push(warning(&service.meta, service.meta.origin.spot, what).with_field(field).with_help(help));
+        let (field, spot) = cause.place(service);
+        report.push(warning(&service.meta, spot, what).with_field(field).with_help(help));
     }
 }
 
@@ -68,7 +69,11 @@ fn report_shared_addresses(service: &Service, resolution: &Resolution, report: &
                 a.pod, b.pod
             );
             let help = "give each Pod its own status.podIP, or its own port by naming the targetPort";
-            report.push(warning(&service.meta, service.meta.origin.spot, what).with_help(help));
+            report.push(
+                warning(&service.meta, service.selector_spot, what)
+                    .with_field("spec.selector")
+                    .with_help(help),
+            );
         }
     }
 }
@@ -92,9 +97,7 @@ fn report_partly_named_ports(
         first.meta.name(),
     );
     let help = format!("add a container port named {target:?} to them, or select them by another label");
-    report.push(
-        warning(&service.meta, service.meta.origin.spot, what).with_field("spec.ports").with_help(help),
-    );
+    report.push(warning(&service.meta, port.spot, what).with_field("spec.ports").with_help(help));
 }
 
 /// Why a Service's port has no ready endpoint.
@@ -102,14 +105,14 @@ fn report_partly_named_ports(
 enum Cause<'a> {
     /// The selector matches no pod.
     NoPod,
-    /// Pods match, but none has a container port of this name; these are the names they have.
-    NoPortName(&'a str, BTreeSet<&'a str>),
+    /// Pods match, but none has the container port that this port's target names; these are the names they have.
+    NoPortName(&'a ServicePort, BTreeSet<&'a str>),
     /// There are endpoints, but none is ready.
     NoneReady { unready: usize, terminating: usize },
     /// Neither a selector nor a slice.
     NoSlice,
-    /// Slices, but none has a port of this name; these are the names they have.
-    NoSlicePort(&'a str, BTreeSet<&'a str>),
+    /// Slices, but none has a port of this one's name; these are the names they have.
+    NoSlicePort(&'a ServicePort, BTreeSet<&'a str>),
     /// Slices without endpoints.
     EmptySlices,
 }
@@ -126,13 +129,12 @@ impl<'a> Cause<'a> {
             return Some(Self::NoneReady { unready, terminating });
         }
         if service.selector.is_some() {
-            let TargetPort::Name(target) = &port.target else { return Some(Self::NoPod) };
             if resolution.selected == 0 {
                 return Some(Self::NoPod);
             }
             let ports = resolution.without_port.iter().flat_map(|pod| &pod.ports);
             return Some(Self::NoPortName(
-                target,
+                port,
                 ports.map(|port| &*port.name).filter(|n| !n.is_empty()).collect(),
             ));
         }
@@ -142,8 +144,17 @@ impl<'a> Cause<'a> {
         } else if ports.clone().any(|name| name == &*port.name) {
             Self::EmptySlices
         } else {
-            Self::NoSlicePort(&port.name, ports.by_ref().collect())
+            Self::NoSlicePort(port, ports.by_ref().collect())
         })
+    }
+
+    /// The field to look at, and where it is.
+    fn place(&self, service: &Service) -> (&'static str, Spot) {
+        match self {
+            Self::NoPortName(port, _) | Self::NoSlicePort(port, _) => ("spec.ports", port.spot),
+            Self::NoPod | Self::NoneReady { .. } => ("spec.selector", service.selector_spot),
+            Self::NoSlice | Self::EmptySlices => ("spec.selector", service.meta.origin.spot),
+        }
     }
 
     /// What is wrong and how to mend it.
@@ -156,13 +167,24 @@ impl<'a> Cause<'a> {
                 let what = format!("no Pod in namespace {} has {}", name.namespace, selector.join(", "));
                 (what, survey.help(service, suggest))
             }
-            Self::NoPortName(target, have) => {
+            Self::NoPortName(port, have) => {
+                let target = match &port.target {
+                    TargetPort::Name(name) => name.to_string(),
+                    TargetPort::Number(number) => number.to_string(),
+                };
                 let what = format!("none of its Pods has a container port named {target:?}");
-                (what, help_for_port(target, have, "give the Pods' container port this name", suggest))
+                (what, help_for_port(&target, have, "give the Pods' container port this name", suggest))
             }
             Self::NoneReady { unready, terminating } => {
-                let what =
-                    format!("{unready} of its endpoints are not ready and {terminating} are terminating");
+                let what = match (*unready, *terminating) {
+                    (1, 0) => "its only endpoint is not ready".to_owned(),
+                    (0, 1) => "its only endpoint is terminating".to_owned(),
+                    (unready, 0) => format!("none of its {unready} endpoints is ready"),
+                    (0, terminating) => format!("all of its {terminating} endpoints are terminating"),
+                    (unready, terminating) => {
+                        format!("of its endpoints {unready} are not ready and {terminating} are terminating")
+                    }
+                };
                 let help = "look at the Pods' Ready condition and at what their readinessProbe is answered";
                 (what, help.to_owned())
             }
@@ -174,8 +196,8 @@ impl<'a> Cause<'a> {
                 ("it has neither a selector nor an EndpointSlice".to_owned(), help)
             }
             Self::NoSlicePort(port, have) => {
-                let what = format!("none of its EndpointSlices has a port named {port:?}");
-                (what, help_for_port(port, have, "give the slice's port this name", suggest))
+                let what = format!("none of its EndpointSlices has a port named {:?}", port.name);
+                (what, help_for_port(&port.name, have, "give the slice's port this name", suggest))
             }
             Self::EmptySlices => {
                 let help = "add endpoints to one of its slices".to_owned();

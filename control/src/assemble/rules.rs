@@ -148,12 +148,12 @@ impl<'a> Rules<'a, '_> {
         let (why, help) = match broken {
             Broken::Kind => {
                 let kind = if reference.group.is_empty() {
-                    reference.kind.to_string()
+                    format!("the kind {}", reference.kind)
                 } else {
-                    format!("{}/{}", reference.group, reference.kind)
+                    format!("the kind {} of the group {}", reference.kind, reference.group)
                 };
                 let help = "refer to a Service: leave out group and kind".to_owned();
-                (format!("a {kind} cannot be a backend here, only a Service can"), help)
+                (format!("{kind} cannot be a backend here, only a Service can"), help)
             }
             Broken::Namespace => (
                 format!(
@@ -172,7 +172,11 @@ impl<'a> Rules<'a, '_> {
         } else {
             format!("this backend's share is answered with 500: {why}")
         };
-        warning(&route.meta, reference.spot, what).with_help(help)
+        let spot = match broken {
+            Broken::NoPort(_) => reference.port_spot,
+            _ => reference.spot,
+        };
+        warning(&route.meta, spot, what).with_help(help)
     }
 }
 
@@ -206,6 +210,7 @@ fn no_port(service: &Service, port: Option<NonZeroU16>) -> (String, String) {
     let help = match meant {
         Some(own) => format!("{port} is the Pods' port (targetPort); the Service's own port is {}", own.port),
         None if service.ports.is_empty() => "it has no ports: add one to the Service".to_owned(),
+        None if service.ports.len() == 1 => format!("its port is {have}"),
         None => format!("its ports are {have}"),
     };
     (what, help)

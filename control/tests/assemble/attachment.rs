@@ -189,10 +189,10 @@ fn what_is_not_attached_says_why_and_what_would_mend_it() {
            help: its listeners are \"http\" (port 80), \"admin\" (port 81)
          all.yaml:21:3: warning: HTTPRoute default/g is not attached: listener \"http\" of Gateway default/gw is not on port 81
            help: its listeners are \"http\" (port 80), \"admin\" (port 81)
-         all.yaml:21:3: warning: HTTPRoute default/h is not attached: its hostname example.com is not one of listener \"http\" of Gateway default/gw (*.example.com)
-           help: write hostnames within *.example.com, or a listener for the route's hostname
          all.yaml:21:3: warning: HTTPRoute default/i is not attached: listener \"http\" of Gateway infra/shared takes routes of its own namespace only, and the route is in default
-           help: set the listener's allowedRoutes.namespaces.from to All (or Selector), or move the route",
+           help: set the listener's allowedRoutes.namespaces.from to All (or Selector), or move the route
+         all.yaml:29:3: warning: HTTPRoute default/h is not attached: its hostname example.com does not belong to listener \"http\" of Gateway default/gw (*.example.com)
+           help: write hostnames within *.example.com, or a listener for the route's hostname",
     );
 }
 
@@ -204,7 +204,7 @@ fn a_hostname_that_no_listener_serves_is_a_note_if_another_one_is_attached() {
     ];
     check_problems(
         &assembled(&catalog),
-        "all.yaml:1:1: note: hostname b.exmple.com of HTTPRoute default/r is served by none of the listeners that it is attached to",
+        "all.yaml:29:3: note: hostname b.exmple.com of HTTPRoute default/r is served by none of the listeners that it is attached to",
     );
 }
 

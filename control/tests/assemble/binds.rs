@@ -119,7 +119,7 @@ fn a_node_port_service_without_a_node_port_has_no_way_in() {
     check_snapshot(&assembled, "");
     check_problems(
         &assembled,
-        "all.yaml:1:1: warning: port 80 of NodePort Service default/np is not opened: it has no nodePort, and nobody allocates one here
+        "all.yaml:4:3: warning: port 80 of NodePort Service default/np is not opened: it has no nodePort, and nobody allocates one here
            help: write nodePort: with a free port such as 30080",
     );
 }
@@ -132,7 +132,7 @@ fn a_gateway_wins_over_the_service_listener_and_that_over_services() {
     assert!(render(&assembled.snapshot).starts_with("127.0.0.1:8000\nservice-listener (*)"));
     check_problems(
         &assembled,
-        "all.yaml:1:1: error: port 8000 of Service default/a-service is not opened: port 8000 (on all addresses) is taken by --service-listener, where every Service answers by its name
+        "all.yaml:4:3: error: port 8000 of Service default/a-service is not opened: port 8000 (on all addresses) is taken by --service-listener, where every Service answers by its name
            help: choose another port, or another address with --service-listener; the Service is reachable there by its name",
     );
 
@@ -140,10 +140,10 @@ fn a_gateway_wins_over_the_service_listener_and_that_over_services() {
     check_snapshot(&assembled, "[::]:8000\ndefault/z/x (*)");
     check_problems(
         &assembled,
-        "all.yaml:1:1: error: port 8000 of Service default/a-service is not opened: port 8000 (on all addresses) is taken by Gateway default/z (all.yaml:1)
-           help: choose another port, or make the Service a ClusterIP and reach it through a Gateway
-         all.yaml:1:1: note: the service listener is not opened: 127.0.0.1:8000 is taken by Gateway default/z (all.yaml:1)
-           help: to reach Services by name as well, run with another --service-listener ADDRESS:PORT",
+        "all.yaml:1:1: note: the service listener is not opened: 127.0.0.1:8000 is taken by Gateway default/z (all.yaml:1)
+           help: to reach Services by name as well, run with another --service-listener ADDRESS:PORT
+         all.yaml:4:3: error: port 8000 of Service default/a-service is not opened: port 8000 (on all addresses) is taken by Gateway default/z (all.yaml:1)
+           help: choose another port, or make the Service a ClusterIP and reach it through a Gateway",
     );
 }
 

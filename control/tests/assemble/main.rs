@@ -6,6 +6,7 @@ mod support;
 
 mod attachment;
 mod binds;
+mod golden;
 mod properties;
 mod references;
 mod resolution;

@@ -63,7 +63,7 @@ fn a_named_target_port_is_each_pods_own() {
     check(&catalog, "127.0.0.1:8081 ready a\n127.0.0.1:8082 ready b");
     check_problems(
         &assembled_with_service_listener(&catalog),
-        "all.yaml:1:1: warning: 1 of the 3 Pods of Service default/hello get no traffic on port 80: they have no container port named \"http\", e.g. Pod default/c
+        "all.yaml:4:3: warning: 1 of the 3 Pods of Service default/hello get no traffic on port 80: they have no container port named \"http\", e.g. Pod default/c
            help: add a container port named \"http\" to them, or select them by another label",
     );
 }
@@ -188,7 +188,7 @@ fn two_live_pods_on_one_address_and_port_are_told_apart_and_complained_of() {
     check(&catalog, "10.0.0.1:80 ready a\n10.0.0.1:80 ready b\n10.0.0.1:80 terminating c");
     check_problems(
         &assembled_with_service_listener(&catalog),
-        "all.yaml:1:1: warning: Pods default/a and default/b of Service default/hello have the same address 10.0.0.1:80, which therefore gets twice its share
+        "all.yaml:2:3: warning: Pods default/a and default/b of Service default/hello have the same address 10.0.0.1:80, which therefore gets twice its share
            help: give each Pod its own status.podIP, or its own port by naming the targetPort",
     );
 }

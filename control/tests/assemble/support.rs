@@ -81,12 +81,20 @@ pub(crate) fn service(named: &str, selector: &str, ports: &str) -> Service {
             Err(_) if target.is_empty() => TargetPort::Number(number(port)),
             Err(_) => TargetPort::Name(target.into()),
         };
-        let app_protocol = AppProtocol::Http1;
-        ServicePort { name: port_name.into(), port: number(port), target, node_port: None, app_protocol }
+        let (app_protocol, spot) = (AppProtocol::Http1, spot(4));
+        ServicePort {
+            name: port_name.into(),
+            port: number(port),
+            target,
+            node_port: None,
+            app_protocol,
+            spot,
+        }
     };
     Service {
         meta: meta(Kind::Service, named, ""),
         selector: Some(labels(selector)).filter(|selector| !selector.is_empty()),
+        selector_spot: spot(2),
         service_type: ServiceType::ClusterIp,
         headless: false,
         ports: list(ports).map(port).collect(),
@@ -109,6 +117,7 @@ pub(crate) fn slice(named: &str, of: &str, ports: &str, endpoints: &str) -> Endp
     EndpointSlice {
         meta: meta(Kind::EndpointSlice, named, ""),
         service: Some(name(of)),
+        service_spot: spot(2),
         ports: list(ports).map(port).collect(),
         endpoints: list(endpoints).map(endpoint).collect(),
     }
@@ -164,7 +173,14 @@ pub(crate) fn route(named: &str, parents: &str, hosts: &str, rules: &[HttpRouteR
         } else {
             ObjectName::new(Arc::clone(&meta.name().namespace), text)
         };
-        ParentRef { kind, name: target, section, port, spot: spot(21 + index) }
+        ParentRef {
+            kind,
+            name: target,
+            section,
+            port,
+            section_spot: spot(21 + index),
+            spot: spot(21 + index),
+        }
     };
     let mut rules = rules.to_vec();
     for (index, rule) in rules.iter_mut().enumerate() {
@@ -178,6 +194,7 @@ pub(crate) fn route(named: &str, parents: &str, hosts: &str, rules: &[HttpRouteR
     HttpRoute {
         parents: list(parents).enumerate().map(parent).collect(),
         hostnames: list(hosts).map(Hostname::parse).collect(),
+        hostnames_spot: spot(29),
         meta,
         rules,
     }
@@ -202,6 +219,7 @@ pub(crate) fn rule(matches: &str, backends: &str) -> HttpRouteRule {
             port,
             weight,
             filters: vec![],
+            port_spot: spot(42),
             spot: spot(41),
         }
     };

@@ -37,7 +37,7 @@ fn backend(item: &At<'_>, namespace: &str, matches: &[HttpMatch]) -> Option<Back
     } else {
         fields.get("port")
     };
-    let port = port_at.and_then(|at| at.port());
+    let port = port_at.as_ref().and_then(At::port);
     let weight = fields.get("weight").map_or(Some(1), |at| at.integer(0, WEIGHT_MAX));
     let filters = fields.get("filters").map(|at| filters::lower(&at)).unwrap_or_default();
     fields.finish();
@@ -47,6 +47,7 @@ fn backend(item: &At<'_>, namespace: &str, matches: &[HttpMatch]) -> Option<Back
         kind: kind?.into(),
         name: ObjectName::new(namespace?, name?),
         port,
+        port_spot: port_at.as_ref().or(name_at.as_ref())?.spot,
         weight: weight? as u32,
         filters: filters.into_iter().map(|(_, filter)| filter).collect(),
         spot: name_at?.spot,

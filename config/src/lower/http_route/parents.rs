@@ -43,7 +43,8 @@ fn parent(item: &At<'_>, namespace: &str) -> Option<ParentRef> {
     let name = name_at.as_ref().and_then(|at| at.text(253));
     let section_at = fields.get("sectionName").filter(|at| at.node.as_str() != Some(""));
     let section = section_at.as_ref().and_then(|at| at.text(253));
-    let port = fields.get("port").and_then(|at| at.port());
+    let port_at = fields.get("port");
+    let port = port_at.as_ref().and_then(At::port);
     fields.finish();
     let kind = match (group, kind?) {
         (GATEWAY_GROUP, "Gateway") => ParentKind::Gateway,
@@ -65,7 +66,9 @@ fn parent(item: &At<'_>, namespace: &str) -> Option<ParentRef> {
         }
     };
     let name = ObjectName::new(namespace?, name?);
-    Some(ParentRef { kind, name, section: section.map(Into::into), port, spot: name_at?.spot })
+    let spot = name_at?.spot;
+    let section_spot = section_at.or(port_at).map_or(spot, |at| at.spot);
+    Some(ParentRef { kind, name, section: section.map(Into::into), port, section_spot, spot })
 }
 
 /// Several references to one parent must each name a different `sectionName` or `port`, and either all of them or none.

@@ -1,5 +1,6 @@
 //! Why a route is not attached, and what would mend it.
 
+use watershed_config::Spot;
 use watershed_config::model::{
     AllowedNamespaces, Gateway, GatewayListener, HttpRoute, ParentKind, ParentRef, Service,
 };
@@ -39,6 +40,15 @@ impl Refusal<'_> {
         }
     }
 
+    /// The part of the route that the parent does not take.
+    pub(super) fn spot(&self, route: &HttpRoute, parent: &ParentRef) -> Spot {
+        match self {
+            Self::NoListener { .. } | Self::NoServicePort { .. } => parent.section_spot,
+            Self::Hostname { .. } => route.hostnames_spot,
+            _ => parent.spot,
+        }
+    }
+
     /// What is wrong and how to mend it; `None` if it is not worth telling.
     pub(super) fn explain(
         &self,
@@ -61,18 +71,7 @@ impl Refusal<'_> {
                 "add HTTPRoute to the listener's allowedRoutes.kinds, or name another listener".to_owned(),
             ),
             Self::Namespace { gateway, listener } => refused_namespace(route, gateway, listener),
-            Self::Hostname { gateway, listener } => (
-                format!(
-                    "its hostname {} is not one of {} ({})",
-                    listed(&route.hostnames),
-                    describe(gateway, listener),
-                    listener.hostname
-                ),
-                format!(
-                    "write hostnames within {}, or a listener for the route's hostname",
-                    listener.hostname
-                ),
-            ),
+            Self::Hostname { gateway, listener } => refused_hostnames(route, gateway, listener),
             Self::NoServicePort { service } => no_service_port(service, parent, suggest),
             Self::Consumer => (
                 format!(
@@ -96,7 +95,10 @@ fn no_listener(gateway: &Gateway, parent: &ParentRef, suggest: &Suggest) -> (Str
     let have = if gateway.listeners.is_empty() {
         "it has no listener that is served".to_owned()
     } else {
-        format!("its listeners are {}", listed(have))
+        match gateway.listeners.len() {
+            1 => format!("its listener is {}", listed(have)),
+            _ => format!("its listeners are {}", listed(have)),
+        }
     };
     match (&parent.section, parent.port) {
         (Some(section), Some(port)) if gateway.listeners.iter().any(|listener| listener.name == *section) => {
@@ -135,13 +137,27 @@ fn refused_namespace(route: &HttpRoute, gateway: &Gateway, listener: &GatewayLis
     }
 }
 
+fn refused_hostnames(route: &HttpRoute, gateway: &Gateway, listener: &GatewayListener) -> (String, String) {
+    let (hosts, own, listener_name) =
+        (listed(&route.hostnames), &listener.hostname, describe(gateway, listener));
+    let what = if route.hostnames.len() == 1 {
+        format!("its hostname {hosts} does not belong to {listener_name} ({own})")
+    } else {
+        format!("none of its hostnames {hosts} belongs to {listener_name} ({own})")
+    };
+    (what, format!("write hostnames within {own}, or a listener for the route's hostname"))
+}
+
 fn no_service_port(service: &Service, parent: &ParentRef, suggest: &Suggest) -> (String, String) {
     let name = service.meta.name();
     let have = service.ports.iter().map(|port| match &*port.name {
         "" => port.port.to_string(),
         name => format!("{} ({name:?})", port.port),
     });
-    let have = format!("its ports are {}", listed(have));
+    let have = match service.ports.len() {
+        1 => format!("its port is {}", listed(have)),
+        _ => format!("its ports are {}", listed(have)),
+    };
     match (&parent.section, parent.port) {
         (None, None) => (format!("Service {name} has no port"), "add a port to the Service".to_owned()),
         (None, Some(port)) => (format!("Service {name} has no port {port}"), have),
