@@ -1,0 +1,184 @@
+//! The files that the demo writes: what a user would have written by hand.
+//!
+//! Deployments are read by the demo's own supervisor only (the proxy never starts a process), everything else by the proxy.
+//! The proxy learns of each change through these files and through nothing else.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::script::WEIGHTS;
+
+/// One of the two versions of the service `hello`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Version {
+    /// The name of its Deployment and of its Service.
+    pub(super) service: &'static str,
+    /// The value of its pods' label `version`.
+    pub(super) label: &'static str,
+    /// How many pods its Deployment asks for.
+    pub(super) replicas: u32,
+}
+
+/// The stable version first, then the canary. An index into this array names a version everywhere in the demo.
+pub(super) const VERSIONS: [Version; 2] = [
+    Version { service: "hello-v1", label: "1.0.0", replicas: 2 },
+    Version { service: "hello-v2", label: "2.0.0", replicas: 2 },
+];
+
+/// The canary's index in [`VERSIONS`].
+pub(super) const CANARY: usize = 1;
+
+/// The Deployment of one version, as for a cluster.
+pub(super) fn deployment(version: &Version) -> String {
+    let Version { service, label, replicas } = version;
+    format!(
+        r#"apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {service}
+  labels: {{app: hello}}
+spec:
+  replicas: {replicas}
+  selector:
+    matchLabels: {{app: hello, version: "{label}"}}
+  template:
+    metadata:
+      labels: {{app: hello, version: "{label}"}}
+    spec:
+      containers:
+      - name: hello
+        image: example.com/hello:{label}
+        ports:
+        - name: http
+          containerPort: 8080
+        readinessProbe:
+          httpGet: {{path: /healthz, port: http}}
+          periodSeconds: 1
+"#
+    )
+}
+
+/// The Services of both versions: their pods are found by label, on the port that each pod calls `http`.
+pub(super) fn services() -> String {
+    VERSIONS.map(|version| service(&version)).join("---\n")
+}
+
+fn service(version: &Version) -> String {
+    let Version { service, label, .. } = version;
+    format!(
+        r#"apiVersion: v1
+kind: Service
+metadata:
+  name: {service}
+spec:
+  selector: {{app: hello, version: "{label}"}}
+  ports:
+  - name: http
+    port: 80
+    targetPort: http
+"#
+    )
+}
+
+/// The Gateway through which all of the load comes.
+pub(super) fn gateway(addr: SocketAddr) -> String {
+    format!(
+        r"apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata:
+  name: demo
+spec:
+  gatewayClassName: watershed
+  addresses:
+  - value: {}
+  listeners:
+  - name: http
+    protocol: HTTP
+    port: {}
+",
+        addr.ip(),
+        addr.port()
+    )
+}
+
+/// The HTTPRoute that gives the canary the weight of this phase, and the rest to the stable version.
+pub(super) fn route(phase: usize) -> String {
+    let canary = WEIGHTS[phase];
+    format!(
+        r"apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata:
+  name: hello
+spec:
+  parentRefs:
+  - name: demo
+  rules:
+  - backendRefs:
+    - name: {}
+      port: 80
+      weight: {}
+    - name: {}
+      port: 80
+      weight: {canary}
+",
+        VERSIONS[0].service,
+        100 - canary,
+        VERSIONS[CANARY].service,
+    )
+}
+
+/// Replaces a file in one step, so that a reader sees the old text or the new one and never a part.
+///
+/// The temporary name begins with a dot: the proxy skips such files.
+pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = path.with_file_name(format!(".{name}.new"));
+    fs::write(&beside, text)?;
+    fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let path = std::sync::Arc::from(Path::new("demo.yaml"));
+        watershed_config::read(&path, text).problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_proxy_finds_nothing_to_say_about_what_the_demo_writes() {
+        let addr = "127.0.0.1:8080".parse().unwrap();
+        let none: [String; 0] = [];
+        assert_eq!(problems(&services()), none);
+        assert_eq!(problems(&gateway(addr)), none);
+        for phase in 0..WEIGHTS.len() {
+            assert_eq!(problems(&route(phase)), none);
+        }
+    }
+
+    #[test]
+    fn the_weights_of_every_phase_add_up_to_a_hundred() {
+        for (phase, canary) in WEIGHTS.iter().enumerate() {
+            let text = route(phase);
+            let weights: Vec<u32> = text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("weight: "))
+                .map(|weight| weight.parse().unwrap())
+                .collect();
+            assert_eq!(weights, [100 - canary, *canary]);
+        }
+    }
+
+    #[test]
+    fn replacing_leaves_one_file_with_the_new_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("route.yaml");
+        replace(&path, "one").unwrap();
+        replace(&path, "two").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

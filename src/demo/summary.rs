@@ -1,0 +1,128 @@
+//! The end of a run, as text.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::ledger::{Audit, Tally};
+use super::manifests::VERSIONS;
+use super::view::{PhaseRow, Stage, millis, thousands};
+
+/// One phase at the end.
+#[derive(Debug, Clone)]
+pub(super) struct PhaseEnd {
+    /// Its counts.
+    pub(super) row: PhaseRow,
+    /// Median latency.
+    pub(super) p50: Option<Duration>,
+    /// 99th percentile.
+    pub(super) p99: Option<Duration>,
+}
+
+/// Everything but the last line, which is [`last_line`].
+pub(super) fn text(phases: &[PhaseEnd], audit: &Audit) -> String {
+    let mut text = String::from("canary target   observed   requests   off by       p50       p99\n");
+    for phase in phases.iter().filter(|phase| phase.row.stage != Stage::Ahead) {
+        text.push_str(&phase_line(phase));
+    }
+    let _ = writeln!(text, "\nrequests                            client      proxy       pods");
+    for (version, tally) in VERSIONS.iter().zip(&audit.answered) {
+        row(&mut text, &format!("answered by {} ({})", version.service, version.label), *tally);
+    }
+    row(&mut text, "in flight on the killed pod", audit.in_flight_on_killed);
+    let _ = writeln!(text, "GETs repeated on another pod after the kill: {}", thousands(audit.repeated));
+    let _ = writeln!(text, "POSTs run twice: {}", thousands(audit.posts_run_twice));
+    for (kind, count) in &audit.errors {
+        let _ = writeln!(text, "error: {kind}: {}", thousands(*count));
+    }
+    if audit.disagreements.is_empty() {
+        text.push_str("the client's, the proxy's and the pods' counts agree exactly\n");
+    }
+    for disagreement in audit.disagreements.iter().take(DISAGREEMENTS_SHOWN) {
+        let _ = writeln!(text, "the counts disagree: {disagreement}");
+    }
+    if audit.disagreements.len() > DISAGREEMENTS_SHOWN {
+        let _ = writeln!(text, "and {} disagreements more", audit.disagreements.len() - DISAGREEMENTS_SHOWN);
+    }
+    text
+}
+
+/// More of them would only bury the first.
+const DISAGREEMENTS_SHOWN: usize = 10;
+
+/// The last line of every run.
+pub(super) fn last_line(audit: &Audit) -> String {
+    format!("lost: {}", audit.lost)
+}
+
+fn phase_line(phase: &PhaseEnd) -> String {
+    let PhaseEnd { row, p50, p99 } = phase;
+    let share = row.share().map_or("-".to_owned(), |share| format!("{share:.2} %"));
+    // Adding zero turns a rounded -0.0 into 0.0.
+    let off = if row.total() == 0 { "-".to_owned() } else { format!("{:+.1}", row.off_by() + 0.0) };
+    format!(
+        "{:>11} %   {share:>8}   {:>8}   {off:>6}   {:>7}   {:>7}\n",
+        row.weight,
+        thousands(row.total()),
+        millis(*p50),
+        millis(*p99)
+    )
+}
+
+fn row(text: &mut String, what: &str, tally: Tally) {
+    let [client, proxy, pods] = [tally.client, tally.proxy, tally.pods].map(thousands);
+    let _ = writeln!(text, "{what:<31} {client:>10} {proxy:>10} {pods:>10}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phase(weight: u32, stage: Stage, answered: [u64; 2]) -> PhaseEnd {
+        let ms = |us| Some(Duration::from_micros(us));
+        PhaseEnd { row: PhaseRow { weight, stage, answered }, p50: ms(412), p99: ms(1280) }
+    }
+
+    #[test]
+    fn a_good_run_reads_as_one() {
+        let audit = Audit {
+            answered: [
+                Tally { client: 11_998, proxy: 11_998, pods: 11_998 },
+                Tally { client: 8001, proxy: 8001, pods: 8001 },
+            ],
+            in_flight_on_killed: Tally { client: 1, proxy: 1, pods: 0 },
+            errors: [("502 upstream_closed".to_owned(), 1)].into(),
+            ..Audit::default()
+        };
+        let phases = [
+            phase(0, Stage::Done, [4850, 0]),
+            phase(10, Stage::Done, [4363, 487]),
+            phase(50, Stage::Ahead, [0, 0]),
+        ];
+        let expected = "\
+canary target   observed   requests   off by       p50       p99
+          0 %     0.00 %      4,850     +0.0   0.41 ms   1.28 ms
+         10 %    10.04 %      4,850     +2.0   0.41 ms   1.28 ms
+
+requests                            client      proxy       pods
+answered by hello-v1 (1.0.0)        11,998     11,998     11,998
+answered by hello-v2 (2.0.0)         8,001      8,001      8,001
+in flight on the killed pod              1          1          0
+GETs repeated on another pod after the kill: 0
+POSTs run twice: 0
+error: 502 upstream_closed: 1
+the client's, the proxy's and the pods' counts agree exactly
+";
+        assert_eq!(text(&phases, &audit), expected);
+        assert_eq!(last_line(&audit), "lost: 0");
+    }
+
+    #[test]
+    fn many_disagreements_are_counted_rather_than_listed() {
+        let disagreements = (0..40).map(|number| format!("number {number}")).collect();
+        let audit = Audit { disagreements, lost: 3, ..Audit::default() };
+        let text = text(&[], &audit);
+        assert!(text.contains("the counts disagree: number 9\nand 30 disagreements more\n"), "{text}");
+        assert!(!text.contains("agree exactly"));
+        assert_eq!(last_line(&audit), "lost: 3");
+    }
+}
