@@ -1,0 +1,10 @@
+//! The data plane over real sockets: what goes in at one end and what comes out at the other, byte by byte.
+//!
+//! Every test starts its own proxy and its own pods on loopback ports that the system chooses, so that all run at once. Clients
+//! and pods are plain blocking sockets with scripts: they do what real ones only do on a bad day.
+
+// Each theme uses some of it, and they grow side by side.
+#[allow(dead_code, unused_imports, reason = "shared by themes that are added one by one")]
+mod support;
+
+mod smoke;

@@ -1,0 +1,30 @@
+//! What every test here needs: snapshots, a proxy, pods and clients.
+
+mod client;
+mod message;
+mod pod;
+mod proxy;
+mod snapshot;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use client::Client;
+pub(crate) use message::Message;
+pub(crate) use pod::{Pod, PodConn};
+pub(crate) use proxy::{TestProxy, block_on, settings};
+pub(crate) use snapshot::{
+    arm, backend, candidate, endpoint, host, invalid_arm, rule, rule_named, snapshot, with_state,
+};
+
+/// How long anything may take before a test gives up. Generous, because the machine may be busy; nothing waits that long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until something holds, looking every few milliseconds.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
