@@ -1,5 +1,7 @@
 //! The command line: what may be said, and which part of the program it is said to.
 
+pub mod check;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,6 +23,8 @@ pub struct Cli {
 enum Command {
     /// Carry traffic as manifests say, and follow every edit of them
     Run(RunArgs),
+    /// Print every problem of manifests, with its place and how to mend it
+    Check(check::CheckArgs),
 }
 
 impl Cli {
@@ -28,6 +32,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Run(args) => app::run(args),
+            Command::Check(args) => check::run(&args),
         }
     }
 }

@@ -35,17 +35,21 @@ pub fn load_once(paths: &[PathBuf]) -> Loaded {
     Loaded { catalog: ledger.catalog().clone(), problems, files: look.files }
 }
 
-/// Shows the offending line with each problem that names a place and does not show it yet. Reads the files again.
+/// Shows the offending line with each problem that names a place and does not show it yet. Reads the files again, each once.
 pub fn show_excerpts(problems: &mut [Problem]) {
-    let mut texts: HashMap<Arc<Path>, Option<String>> = HashMap::new();
-    for problem in problems {
-        if problem.excerpt.is_some() || problem.spot.line == 0 {
-            continue;
+    let mut by_file: HashMap<Arc<Path>, Vec<&mut Problem>> = HashMap::new();
+    for problem in problems.iter_mut().filter(|problem| problem.excerpt.is_none() && problem.spot.line > 0) {
+        if let Some(file) = problem.file.clone() {
+            by_file.entry(file).or_default().push(problem);
         }
-        let Some(file) = &problem.file else { continue };
-        let text = texts.entry(Arc::clone(file)).or_insert_with(|| read_text(file));
-        if let Some(line) = text.as_ref().and_then(|text| text.lines().nth(problem.spot.line as usize - 1)) {
-            problem.excerpt = Some(line.to_owned());
+    }
+    for (file, problems) in by_file {
+        let Some(text) = read_text(&file) else { continue };
+        let lines: Vec<&str> = text.lines().collect();
+        for problem in problems {
+            if let Some(line) = lines.get(problem.spot.line as usize - 1) {
+                *problem = problem.clone().with_line(line);
+            }
         }
     }
 }
