@@ -15,7 +15,7 @@ mod writer;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,7 @@ struct Record {
     namespace: String,
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    file: Option<PathBuf>,
+    file: Option<String>,
     /// Absent where the object is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<String>,
@@ -128,28 +128,44 @@ impl Store {
 
     /// The line that records a change; `None` if nothing changes.
     fn line<'a>(&self, edit: &'a StoreEdit) -> io::Result<Option<NewLine<'a>>> {
-        let (id, file, source) = match edit {
-            StoreEdit::Keep { id, file, source } => (id, Some(std::path::absolute(file)?), Some(source)),
-            StoreEdit::Forget(id) => (id, None, None),
+        let (id, kept) = match edit {
+            StoreEdit::Keep { id, file, source } => (id, Some((file, source.clone()))),
+            StoreEdit::Move { id, file } => match self.stored_source(id)? {
+                Some(source) => (id, Some((file, source))),
+                None => return Ok(None),
+            },
+            StoreEdit::Forget(id) => (id, None),
         };
-        let known = self.lines.get(id).map(|line| line.content);
-        let content = file.as_ref().zip(source).map(|(file, source)| fingerprint(file, source));
-        if known == content {
+        // A name that is not UTF-8 cannot be stored as JSON; its objects then have no last good version after a restart.
+        let absolute =
+            |file: &Path| Ok::<_, io::Error>(std::path::absolute(file)?.to_string_lossy().into_owned());
+        let kept = kept.map(|(file, source)| Ok::<_, io::Error>((absolute(file)?, source))).transpose()?;
+        let content = kept.as_ref().map(|(file, source)| fingerprint(file, source));
+        if self.lines.get(id).map(|line| line.content) == content {
             return Ok(None);
         }
+        let (file, source) = kept.unzip();
         let record = Record {
             kind: id.kind.as_str().to_owned(),
             namespace: id.name.namespace.to_string(),
             name: id.name.name.to_string(),
-            // A name that is not UTF-8 cannot be stored as JSON; its objects then have no last good version after a restart.
-            file: file.map(|file| file.to_string_lossy().into_owned().into()),
-            source: source.cloned(),
+            file,
+            source,
         };
         let json = serde_json::to_vec(&record)?;
         let mut bytes = format!("{:016x} ", xxh3_64(&json)).into_bytes();
         bytes.extend_from_slice(&json);
         bytes.push(b'\n');
         Ok(Some(NewLine { id, bytes, content }))
+    }
+
+    /// The text that is stored of an object.
+    fn stored_source(&self, id: &ObjectId) -> io::Result<Option<String>> {
+        let Some(line) = self.lines.get(id) else { return Ok(None) };
+        let mut bytes = vec![0; line.length as usize];
+        self.file.read_exact_at(&mut bytes, line.offset)?;
+        let record = bytes.strip_suffix(b"\n").and_then(read_record);
+        Ok(record.and_then(|record| record.source))
     }
 
     fn compact_if_worthwhile(&mut self) -> io::Result<()> {
@@ -217,7 +233,7 @@ impl Opened {
         if let Some((file, source)) = record.file.zip(record.source) {
             let content = fingerprint(&file, &source);
             self.store.lines.insert(id.clone(), Line { offset, length, content });
-            self.copies.insert(id, StoredCopy { file: file.into(), source });
+            self.copies.insert(id, StoredCopy { file: Path::new(&file).into(), source });
         } else {
             self.store.lines.remove(&id);
             self.copies.remove(&id);
@@ -232,8 +248,7 @@ fn read_record(line: &[u8]) -> Option<Record> {
     (sum == xxh3_64(json)).then(|| serde_json::from_slice(json).ok())?
 }
 
-fn fingerprint(file: &Path, source: &str) -> u128 {
-    let file = file.to_string_lossy();
+fn fingerprint(file: &str, source: &str) -> u128 {
     xxh3_128(format!("{file}\n{source}").as_bytes())
 }
 

@@ -32,6 +32,23 @@ fn the_last_text_of_an_object_is_found_again() {
 }
 
 #[test]
+fn an_object_that_moves_keeps_its_text() {
+    let directory = tempfile::tempdir().unwrap();
+    let file: Arc<Path> = Path::new("/manifests/b.yaml").into();
+    let move_to = |name| StoreEdit::Move { id: service(name), file: Arc::clone(&file) };
+    let mut store = Store::open(directory.path()).unwrap().store;
+    store.write(&[keep("web", "1")]).unwrap();
+    store.write(&[move_to("web"), move_to("never")]).unwrap();
+    // Also where its text has not been written yet.
+    let writer = Writer::start(store).unwrap();
+    writer.submit(vec![keep("api", "1"), move_to("api")]);
+    drop(writer);
+    let again = Store::open(directory.path()).unwrap();
+    assert_eq!(sources(&again), pairs(&[("api", "1"), ("web", "1")]));
+    assert!(again.copies.values().all(|copy| copy.file == file));
+}
+
+#[test]
 fn what_is_stored_already_is_not_written_again() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = Store::open(directory.path()).unwrap().store;

@@ -47,8 +47,7 @@ impl Writer {
         }
         let mut queue = self.shared.lock();
         for edit in edits {
-            let (StoreEdit::Keep { id, .. } | StoreEdit::Forget(id)) = &edit;
-            queue.edits.insert(id.clone(), edit);
+            queue.submit(edit);
         }
         self.shared.wake.notify_one();
     }
@@ -67,6 +66,19 @@ impl Drop for Writer {
             // It does not panic; if it did, the store would be older, and that is all.
             thread.join().ok();
         }
+    }
+}
+
+impl Queue {
+    fn submit(&mut self, edit: StoreEdit) {
+        // A move says where the text belongs that may still be waiting here.
+        if let StoreEdit::Move { id, file: moved } = &edit
+            && let Some(StoreEdit::Keep { file, .. }) = self.edits.get_mut(id)
+        {
+            *file = Arc::clone(moved);
+            return;
+        }
+        self.edits.insert(edit.id().clone(), edit);
     }
 }
 
@@ -95,8 +107,9 @@ impl Shared {
             return;
         }
         for edit in edits {
-            let (StoreEdit::Keep { id, .. } | StoreEdit::Forget(id)) = &edit;
-            queue.edits.entry(id.clone()).or_insert(edit);
+            if let Some(newer) = queue.edits.insert(edit.id().clone(), edit) {
+                queue.submit(newer);
+            }
         }
     }
 }

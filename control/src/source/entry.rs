@@ -82,7 +82,9 @@ impl Entry {
         for problem in &mut problems {
             problem.object = problem.object.take().or_else(|| id.clone());
         }
-        let refused = object.is_none() && problems.iter().any(|problem| problem.severity == Severity::Error);
+        // Beyond a limit the parser drops problems, so an object that could be named and is not there counts by itself.
+        let refused = object.is_none()
+            && (id.is_some() || problems.iter().any(|problem| problem.severity == Severity::Error));
         if refused {
             let fault = fingerprint(&source, &problems);
             self.faults.insert(fault);
@@ -93,7 +95,7 @@ impl Entry {
         self.problems.append(&mut problems);
         match (id, object) {
             (Some(id), Some(object)) => self.claim(path, id, object, source, rejections),
-            (Some(id), None) if refused => {
+            (Some(id), None) => {
                 self.claims.entry(id).or_insert(Claim::Bad);
             }
             _ => {}

@@ -47,8 +47,24 @@ pub(crate) enum StoreEdit {
         /// Its text.
         source: String,
     },
+    /// The object is another file's now, and in error there: its last good text stays the same.
+    Move {
+        /// The object.
+        id: ObjectId,
+        /// The file that it belongs to now.
+        file: Arc<Path>,
+    },
     /// The object is gone.
     Forget(ObjectId),
+}
+
+impl StoreEdit {
+    /// The object.
+    pub(crate) fn id(&self) -> &ObjectId {
+        match self {
+            Self::Keep { id, .. } | Self::Move { id, .. } | Self::Forget(id) => id,
+        }
+    }
 }
 
 /// What a look changed.
@@ -190,7 +206,7 @@ impl Ledger {
             grew[file.root] |= !self.files.contains_key(&file.path);
             self.take_file(file, &mut touched);
         }
-        self.look_at_roots(sighting.roots, &grew, now, &mut touched);
+        self.look_at_roots(sighting.roots, &grew, now);
         if !self.started {
             self.place_stored_copies(&mut touched, &mut outcome);
         }
@@ -238,13 +254,7 @@ impl Ledger {
     }
 
     /// Decides which `-f` paths are lost.
-    fn look_at_roots(
-        &mut self,
-        states: Vec<RootState>,
-        grew: &[bool],
-        now: Instant,
-        touched: &mut BTreeSet<ObjectId>,
-    ) {
+    fn look_at_roots(&mut self, states: Vec<RootState>, grew: &[bool], now: Instant) {
         for (index, state) in states.into_iter().enumerate().take(self.roots.len()) {
             let vanished = state.lost.is_none() && self.had_objects(index) && !self.has_documents(index);
             let root = &mut self.roots[index];
@@ -262,12 +272,7 @@ impl Ledger {
                 Some(_) if grew[index] => Some(now),
                 since => since.filter(|since| now.saturating_duration_since(*since) < CONFIRMATION),
             };
-            let uncovered = root.unknown != state.unknown;
             root.unknown = state.unknown;
-            if uncovered || was_lost != is_lost {
-                let of_root = self.served.iter().filter(|(_, served)| served.root == index);
-                touched.extend(of_root.map(|(id, _)| id.clone()));
-            }
         }
     }
 
@@ -291,23 +296,26 @@ impl Ledger {
         for (id, file) in places {
             let Some(index) = self.root_of(&file) else { continue };
             let root = &self.roots[index];
-            if let Some(entry) = self.files.get_mut(&file) {
-                if entry.in_error {
-                    entry.claims.insert(id.clone(), Claim::Bad);
-                    offer(&mut self.offers, &id, &file);
+            let unseen = root.lost.is_some() || root.unknown.iter().any(|part| file.starts_with(part));
+            if unseen && !self.offers.contains_key(&id) {
+                if self.revive(&id, &file, index, outcome) {
                     touched.insert(id);
                 }
-            } else if (root.lost.is_some() || root.unknown.iter().any(|part| file.starts_with(part)))
-                && !self.offers.contains_key(&id)
-            {
-                self.revive(&id, &file, index, outcome);
+            } else if let Some(entry) = self.files.get_mut(&file).filter(|entry| entry.in_error) {
+                entry.claims.insert(id.clone(), Claim::Bad);
+                offer(&mut self.offers, &id, &file);
+                touched.insert(id);
             }
         }
     }
 
     /// Serves the stored copy of an object, if there is one that can be read.
     fn revive(&mut self, id: &ObjectId, owner: &Arc<Path>, root: usize, outcome: &mut Outcome) -> bool {
-        let Some(object) = self.stored.get(id).and_then(|copy| read_copy(copy, id)) else { return false };
+        let Some(copy) = self.stored.get(id) else { return false };
+        let Some(object) = read_copy(copy, id) else { return false };
+        if copy.file != *owner {
+            outcome.store.push(StoreEdit::Move { id: id.clone(), file: Arc::clone(owner) });
+        }
         outcome.changed |= self.catalog.apply(object);
         let served = Served { owner: Arc::clone(owner), root, stale: true, missing_since: None };
         self.served.insert(id.clone(), served);
@@ -362,7 +370,12 @@ impl Ledger {
                     outcome.store.push(StoreEdit::Keep { id: id.clone(), file: Arc::clone(path), source });
                 }
             }
-            Some(Claim::Bad) | None => stale = true,
+            Some(Claim::Bad) | None => {
+                stale = true;
+                if self.served.get(id).is_some_and(|served| served.owner != *path) {
+                    outcome.store.push(StoreEdit::Move { id: id.clone(), file: Arc::clone(path) });
+                }
+            }
         }
         let served = Served { owner: Arc::clone(path), root: entry.root, stale, missing_since: None };
         self.served.insert(id.clone(), served);
@@ -374,6 +387,7 @@ impl Ledger {
         let root = &self.roots[served.root];
         let in_error = self.files.get(&served.owner).is_some_and(|entry| entry.in_error);
         let unseen = root.lost.is_some() || root.unknown.iter().any(|part| served.owner.starts_with(part));
+        self.missing.insert(id.clone());
         if in_error || unseen {
             served.missing_since = None;
             served.stale |= in_error;
@@ -382,13 +396,13 @@ impl Ledger {
         let since = *served.missing_since.get_or_insert(now);
         let from = root.unsettled_since.map_or(since, |unsettled| unsettled.max(since));
         if now.saturating_duration_since(from) >= CONFIRMATION {
+            self.missing.remove(id);
             self.served.remove(id);
             outcome.changed |= self.catalog.remove(id);
             outcome.store.push(StoreEdit::Forget(id.clone()));
         } else {
             let due = from + CONFIRMATION;
             outcome.recheck = Some(outcome.recheck.map_or(due, |other| other.min(due)));
-            self.missing.insert(id.clone());
         }
     }
 
@@ -433,3 +447,6 @@ fn read_copy(copy: &StoredCopy, id: &ObjectId) -> Option<Object> {
     let documents = watershed_config::read(&name, &copy.source).documents;
     documents.into_iter().find_map(|document| document.object.filter(|object| object.id() == id))
 }
+
+#[cfg(test)]
+mod tests;
