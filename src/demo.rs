@@ -107,6 +107,10 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Ending::Audited(_)) => ExitCode::FAILURE,
+        Err(error) if is_closed_output(&error) => {
+            folders.remove();
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("error: {error:#}\nfiles and logs are left in {}", folders.root.display());
             ExitCode::FAILURE
@@ -127,6 +131,12 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// Nobody reads any more (`watershed demo | head`), which is no failure to report.
+fn is_closed_output(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 enum Ending {

@@ -108,7 +108,7 @@ impl<'a> Conduct<'a> {
         self.frame(&load)?;
         self.screen.keep_frame();
         let audit = self.audit(&load, &ids).await?;
-        self.screen.say(&format!("\n{}", summary::text(&self.ends(&load), &audit)))?;
+        self.screen.say(&format!("\n{}", summary::text(&self.ends(&load), &audit, self.screen.width())))?;
         Ok(audit)
     }
 
@@ -198,7 +198,7 @@ impl<'a> Conduct<'a> {
         }
         let (recent, whole) = (&self.recent, progress.whole());
         let frame = Frame {
-            elapsed: load.elapsed().min(self.options.duration),
+            elapsed: load.elapsed(),
             length: self.options.duration,
             phases: rows(self.stages, &progress),
             rate: ((recent.tally.total() + recent.tally.failed) as f64 / recent.took.as_secs_f64()).round()
@@ -252,7 +252,7 @@ impl<'a> Conduct<'a> {
 
     /// Leaves everything running, and prints what to try, until told to stop.
     pub(super) async fn keep(&mut self) -> anyhow::Result<()> {
-        self.screen.say(&commands(&self.proxy, self.folders.root.as_path()))?;
+        self.screen.say_verbatim(&commands(&self.proxy, self.folders.root.as_path()))?;
         while !*self.stop.borrow() {
             for said in self.supervisor.tick().await? {
                 self.screen.say(&said)?;

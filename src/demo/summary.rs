@@ -18,17 +18,35 @@ pub(super) struct PhaseEnd {
     pub(super) p99: Option<Duration>,
 }
 
+/// Columns that the tables need; where there are fewer, each number has a line.
+const TABLE_WIDTH: usize = 66;
+
+/// How numbers are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    Table,
+    List,
+}
+
 /// Everything but the last line, which is [`last_line`].
-pub(super) fn text(phases: &[PhaseEnd], audit: &Audit) -> String {
-    let mut text = String::from("canary target   observed   requests   off by       p50       p99\n");
+pub(super) fn text(phases: &[PhaseEnd], audit: &Audit, width: usize) -> String {
+    let layout = if width < TABLE_WIDTH { Layout::List } else { Layout::Table };
+    let mut text = String::new();
+    if layout == Layout::Table {
+        text.push_str("canary target   observed   requests   off by       p50       p99\n");
+    }
     for phase in phases.iter().filter(|phase| phase.row.stage != Stage::Ahead) {
-        text.push_str(&phase_line(phase));
+        text.push_str(&phase_line(phase, layout));
     }
-    let _ = writeln!(text, "\nrequests                            client      proxy       pods");
+    text.push_str("(exact up to 9 requests per worker: a phase begins somewhere in a worker's sequence)\n\n");
+    if layout == Layout::Table {
+        text.push_str("requests                            client      proxy       pods\n");
+    }
     for (version, tally) in VERSIONS.iter().zip(&audit.answered) {
-        row(&mut text, &format!("answered by {} ({})", version.service, version.label), *tally);
+        let what = format!("answered by {} ({})", version.service, version.label);
+        row(&mut text, &what, *tally, layout);
     }
-    row(&mut text, "in flight on the killed pod", audit.in_flight_on_killed);
+    row(&mut text, "in flight on the killed pod", audit.in_flight_on_killed, layout);
     let _ = writeln!(text, "GETs repeated on another pod after the kill: {}", thousands(audit.repeated));
     let _ = writeln!(text, "POSTs run twice: {}", thousands(audit.posts_run_twice));
     for (kind, count) in &audit.errors {
@@ -54,23 +72,28 @@ pub(super) fn last_line(audit: &Audit) -> String {
     format!("lost: {}", audit.lost)
 }
 
-fn phase_line(phase: &PhaseEnd) -> String {
+fn phase_line(phase: &PhaseEnd, layout: Layout) -> String {
     let PhaseEnd { row, p50, p99 } = phase;
     let share = row.share().map_or("-".to_owned(), |share| format!("{share:.2} %"));
     // Adding zero turns a rounded -0.0 into 0.0.
     let off = if row.total() == 0 { "-".to_owned() } else { format!("{:+.1}", row.off_by() + 0.0) };
-    format!(
-        "{:>11} %   {share:>8}   {:>8}   {off:>6}   {:>7}   {:>7}\n",
-        row.weight,
-        thousands(row.total()),
-        millis(*p50),
-        millis(*p99)
-    )
+    let (weight, total, p50, p99) = (row.weight, thousands(row.total()), millis(*p50), millis(*p99));
+    match layout {
+        Layout::Table => {
+            format!("{weight:>11} %   {share:>8}   {total:>8}   {off:>6}   {p50:>7}   {p99:>7}\n")
+        }
+        Layout::List => {
+            format!("{weight:>3} %: {share} of {total}\n  off by {off}\n  p50 {p50}\n  p99 {p99}\n")
+        }
+    }
 }
 
-fn row(text: &mut String, what: &str, tally: Tally) {
+fn row(text: &mut String, what: &str, tally: Tally, layout: Layout) {
     let [client, proxy, pods] = [tally.client, tally.proxy, tally.pods].map(thousands);
-    let _ = writeln!(text, "{what:<31} {client:>10} {proxy:>10} {pods:>10}");
+    let _ = match layout {
+        Layout::Table => writeln!(text, "{what:<31} {client:>10} {proxy:>10} {pods:>10}"),
+        Layout::List => writeln!(text, "{what}\n  client {client}\n  proxy {proxy}\n  pods {pods}"),
+    };
 }
 
 #[cfg(test)]
@@ -102,6 +125,7 @@ mod tests {
 canary target   observed   requests   off by       p50       p99
           0 %     0.00 %      4,850     +0.0   0.41 ms   1.28 ms
          10 %    10.04 %      4,850     +2.0   0.41 ms   1.28 ms
+(exact up to 9 requests per worker: a phase begins somewhere in a worker's sequence)
 
 requests                            client      proxy       pods
 answered by hello-v1 (1.0.0)        11,998     11,998     11,998
@@ -112,7 +136,10 @@ POSTs run twice: 0
 error: 502 upstream_closed: 1
 the client's, the proxy's and the pods' counts agree exactly
 ";
-        assert_eq!(text(&phases, &audit), expected);
+        assert_eq!(text(&phases, &audit, 80), expected);
+        let narrow = text(&phases, &audit, 40);
+        assert!(narrow.contains("10 %: 10.04 % of 4,850\n  off by +2.0\n"), "{narrow}");
+        assert!(narrow.contains("(2.0.0)\n  client 8,001\n  proxy 8,001\n  pods 8,001\n"), "{narrow}");
         assert_eq!(last_line(&audit), "lost: 0");
     }
 
@@ -120,7 +147,7 @@ the client's, the proxy's and the pods' counts agree exactly
     fn many_disagreements_are_counted_rather_than_listed() {
         let disagreements = (0..40).map(|number| format!("number {number}")).collect();
         let audit = Audit { disagreements, lost: 3, ..Audit::default() };
-        let text = text(&[], &audit);
+        let text = text(&[], &audit, 80);
         assert!(text.contains("the counts disagree: number 9\nand 30 disagreements more\n"), "{text}");
         assert!(!text.contains("agree exactly"));
         assert_eq!(last_line(&audit), "lost: 3");

@@ -5,6 +5,7 @@
 
 mod block;
 mod screen;
+mod wrap;
 
 use std::time::Duration;
 

@@ -28,7 +28,7 @@ pub(crate) fn block(frame: &Frame, style: Style) -> Vec<String> {
     lines.extend(frame.phases.iter().map(|row| (phase(row, style), row.stage)));
     lines.extend(numbers(frame, style).into_iter().map(|line| (line, Stage::Done)));
     let room = style.width.saturating_sub(1);
-    lines.into_iter().map(|(line, stage)| paint(&cut(&line, room), stage, style.colour)).collect()
+    lines.into_iter().map(|(line, stage)| paint(&cut(line.trim_end(), room), stage, style.colour)).collect()
 }
 
 /// A frame as one line for a pipe or a log.
@@ -48,7 +48,9 @@ pub(crate) fn line(frame: &Frame) -> String {
 }
 
 fn heading(frame: &Frame, style: Style) -> String {
-    let time = format!("{:.1} of {:.0} s", frame.elapsed.as_secs_f64(), frame.length.as_secs_f64());
+    // Past its length the load only waits for its last answers.
+    let elapsed = frame.elapsed.min(frame.length).as_secs_f64();
+    let time = format!("{elapsed:.1} of {:.0} s", frame.length.as_secs_f64());
     if style.width < NARROW {
         return time;
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Frame;
 use super::block::{Style, block, line};
+use super::wrap::wrap;
 
 /// How often a terminal is redrawn: often enough to look alive, seldom enough to read.
 const REDRAW_EVERY: Duration = Duration::from_millis(200);
@@ -48,7 +49,7 @@ impl Screen {
         if !self.terminal {
             return write(&format!("{}\n", line(frame)));
         }
-        let lines = block(frame, Style { width: width(), colour: self.colour, blocks: self.blocks });
+        let lines = block(frame, Style { width: self.width(), colour: self.colour, blocks: self.blocks });
         let mut text = self.back_to_top();
         for line in &lines {
             text.push_str(line);
@@ -60,9 +61,23 @@ impl Screen {
 
     /// Says something that stays, above the block.
     pub(crate) fn say(&mut self, said: &str) -> io::Result<()> {
+        self.say_verbatim(&wrap(said, self.width().saturating_sub(1)))
+    }
+
+    /// The same without breaking lines: what is to be copied must stay in one piece.
+    pub(crate) fn say_verbatim(&mut self, said: &str) -> io::Result<()> {
         let text = format!("{}{said}\n", self.back_to_top());
         self.rows = 0;
         write(&text)
+    }
+
+    /// Columns; a pipe has no edge.
+    pub(crate) fn width(&self) -> usize {
+        if !self.terminal {
+            return usize::MAX;
+        }
+        let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+        if columns == 0 { WIDTH_UNKNOWN } else { columns }
     }
 
     /// Leaves the last frame where it is; what follows comes below it.
@@ -70,9 +85,13 @@ impl Screen {
         self.rows = 0;
     }
 
-    /// Up to the block's first row, and everything from there on cleared.
+    /// Up to the block's first row, and everything from there on cleared, a `^C` that the terminal echoed included.
     fn back_to_top(&self) -> String {
-        if self.rows == 0 { String::new() } else { format!("\x1b[{}A\r\x1b[J", self.rows) }
+        match self.rows {
+            _ if !self.terminal => String::new(),
+            0 => "\r\x1b[J".to_owned(),
+            rows => format!("\x1b[{rows}A\r\x1b[J"),
+        }
     }
 }
 
@@ -80,9 +99,4 @@ fn write(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
-}
-
-fn width() -> usize {
-    let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
-    if columns == 0 { WIDTH_UNKNOWN } else { columns }
 }
