@@ -51,7 +51,7 @@ struct Sequence {
     base: AtomicU64,
     /// What is left of the block: the order in the low 32 bits, how many are drawn in the next 8.
     block: AtomicU64,
-    /// State of the generator that shuffles (SplitMix64).
+    /// State of the generator that shuffles (`SplitMix64`).
     shuffle: AtomicU64,
 }
 
@@ -77,7 +77,7 @@ impl Sequence {
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
+/// `SplitMix64` (Steele, Lea, Flood 2014).
 fn next_random(state: &AtomicU64) -> u64 {
     let seed = state.load(Relaxed).wrapping_add(GOLDEN);
     state.store(seed, Relaxed);
@@ -113,7 +113,8 @@ impl Picks {
         Self { workers: (0..workers).map(|_| (0..arms).map(|_| Counter::default()).collect()).collect() }
     }
 
-    pub(crate) fn count(&self, worker: usize, arm: usize) {
+    /// Counts a pick. Must only be called by the worker itself; panics if there is no such arm.
+    pub fn count(&self, worker: usize, arm: usize) {
         self.workers[worker][arm].add(1);
     }
 

@@ -6,6 +6,7 @@
 //! A request's host selects one listener of the address it came in on, then the hosts of that listener from the most specific
 //! on; inside a host the candidates are looked up by path ([`paths`]) in the order of precedence of the Gateway API.
 
+mod backend;
 mod compile;
 mod hosts;
 mod paths;
@@ -14,12 +15,12 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 use watershed_config::model::{Filter, Redirect, Timeouts};
-use watershed_config::snapshot::{BindAddress, Generation, InvalidTarget, ListenerName, RuleId};
+use watershed_config::snapshot::{BindAddress, Generation, InvalidTarget, RuleId};
 
-use crate::endpoint::Endpoint;
 use crate::reason::Reason;
 use crate::split::{Picks, SplitState, Thresholds};
 use crate::telemetry::cells::Series;
+pub use backend::Backend;
 pub use compile::Compiler;
 use hosts::HostMap;
 use paths::PathMap;
@@ -62,7 +63,7 @@ impl RoutingTable {
             return Routed::Gone;
         };
         // Listener isolation: the first listener whose hostname matches is the only one.
-        let Some(listener) = bind.listeners.find(head.host, |listener| Some(listener)) else {
+        let Some(listener) = bind.listeners.find(head.host, Some) else {
             return Routed::NoRoute(&bind.unmatched);
         };
         match listener.hosts.find(head.host, |host| host.find(head)) {
@@ -107,7 +108,6 @@ pub(crate) struct BindTable {
 /// One listener.
 #[derive(Debug)]
 pub(crate) struct ListenerTable {
-    pub(crate) name: ListenerName,
     pub(crate) hosts: HostMap<HostTable>,
     /// Counts requests that no route matched.
     pub(crate) unmatched: Arc<Series>,
@@ -212,41 +212,4 @@ pub enum ArmTarget {
         /// Why.
         why: InvalidTarget,
     },
-}
-
-/// The ready endpoints of one Service port.
-#[derive(Debug)]
-pub struct Backend {
-    /// `namespace/name:port`, for people.
-    pub name: Arc<str>,
-    /// Ready endpoints and the index of their revision.
-    pub endpoints: Box<[(Arc<Endpoint>, u16)]>,
-    /// The distinct revisions of all endpoints.
-    pub revisions: Box<[Arc<str>]>,
-}
-
-impl Backend {
-    /// Least requests of two random choices (P2C; Mitzenmacher 2001), of this worker's own requests. Endpoints that refuse
-    /// connections and those in `tried` are left out; `None` if nobody is left.
-    pub fn choose(&self, worker: usize, random: u64, tried: &[u64]) -> Option<usize> {
-        let count = self.endpoints.len();
-        let usable = |index: usize| {
-            let endpoint = &self.endpoints[index].0;
-            !endpoint.is_refused() && !tried.contains(&endpoint.key)
-        };
-        if count < 2 {
-            return (count == 1 && usable(0)).then_some(0);
-        }
-        let first = ((random & 0xFFFF_FFFF) * count as u64 >> 32) as usize;
-        let second = (first + 1 + ((random >> 32) * (count as u64 - 1) >> 32) as usize) % count;
-        match (usable(first), usable(second)) {
-            (true, true) => {
-                let load = |index: usize| self.endpoints[index].0.in_flight(worker);
-                Some(if load(second) < load(first) { second } else { first })
-            }
-            (true, false) => Some(first),
-            (false, true) => Some(second),
-            (false, false) => (0..count).map(|offset| (first + offset) % count).find(|index| usable(*index)),
-        }
-    }
 }

@@ -143,7 +143,7 @@ impl Pass<'_> {
             namespace: namespace_of(&listener.name),
             ..SeriesKey::default()
         });
-        ListenerTable { name: listener.name.clone(), hosts, unmatched }
+        ListenerTable { hosts, unmatched }
     }
 
     fn rule(&mut self, place: &Place, candidate: &Candidate) -> Rule {
@@ -255,10 +255,15 @@ impl Pass<'_> {
     }
 
     fn kept_split(&mut self, key: &SplitKey, shares: Vec<(Arc<str>, u32)>) -> KeptSplit {
-        if let Some(kept) = self.splits.get(key) {
-            return kept.clone();
-        }
         let workers = self.compiler.workers;
+        if let Some(kept) = self.splits.get(key) {
+            let mut kept = kept.clone();
+            if kept.shares != shares {
+                // Two rules of one identity, of which only the first can be reached. Picks are indexed by arm.
+                kept.picks = Arc::new(Picks::new(workers, shares.len()));
+            }
+            return kept;
+        }
         let known = self.compiler.splits.get(key);
         let state = known.map_or_else(
             || Arc::new(SplitState::new(workers, || fastrand::u64(..))),

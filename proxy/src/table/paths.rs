@@ -4,12 +4,11 @@
 //! lookups: a hash map of exact paths, the list of expressions, and a hash map of prefixes that is asked for each prefix of
 //! the request's path that ends at an element, longest first. What shares a path is a short list in order of precedence.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use http::Method;
-use watershed_config::model::{HeaderMatch, HttpMatch, PathMatch, Pattern, QueryMatch};
+use watershed_config::model::{HeaderMatch, HttpMatch, PathMatch, Pattern, QueryMatch, ValueMatch};
 use watershed_config::snapshot::Candidate;
 
 use super::{Head, Rule};
@@ -146,15 +145,29 @@ fn header_matches(wanted: &HeaderMatch, head: &Head<'_>) -> bool {
 fn query_matches(wanted: &QueryMatch, query: &str) -> bool {
     let mut parameters =
         query.split('&').map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")));
-    let first = parameters.find(|(name, _)| decoded(name) == wanted.name.as_bytes());
-    first.is_some_and(|(_, value)| wanted.value.matches(&decoded(value)))
+    let named = |name: &str| is_decoded(name, wanted.name.as_bytes());
+    let Some((_, value)) = parameters.find(|(name, _)| named(name)) else { return false };
+    match &wanted.value {
+        ValueMatch::Exact(wanted) => is_decoded(value, wanted.as_bytes()),
+        ValueMatch::Regex(pattern) if is_plain(value) => pattern.matches(value.as_bytes()),
+        ValueMatch::Regex(pattern) => pattern.matches(&decoded(value).collect::<Vec<u8>>()),
+    }
 }
 
-/// Undoes percent-encoding and `+`; borrows where there is nothing to undo.
-fn decoded(text: &str) -> Cow<'_, [u8]> {
-    if memchr::memchr2(b'%', b'+', text.as_bytes()).is_none() {
-        return Cow::Borrowed(text.as_bytes());
-    }
-    let spaced: Vec<u8> = text.bytes().map(|byte| if byte == b'+' { b' ' } else { byte }).collect();
-    Cow::Owned(percent_encoding::percent_decode(&spaced).collect())
+/// Whether `text` is `wanted` once percent-encoding and `+` are undone. Allocates nothing: clients choose the text.
+fn is_decoded(text: &str, wanted: &[u8]) -> bool {
+    if is_plain(text) { text.as_bytes() == wanted } else { decoded(text).eq(wanted.iter().copied()) }
+}
+
+/// Whether there is nothing to undo.
+fn is_plain(text: &str) -> bool {
+    memchr::memchr2(b'%', b'+', text.as_bytes()).is_none()
+}
+
+/// Undoes percent-encoding and `+`, which stands for a blank.
+fn decoded(text: &str) -> impl Iterator<Item = u8> {
+    text.split('+').enumerate().flat_map(|(index, part)| {
+        let blank = (index > 0).then_some(b' ');
+        blank.into_iter().chain(percent_encoding::percent_decode_str(part))
+    })
 }

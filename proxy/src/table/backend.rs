@@ -1,0 +1,139 @@
+//! The ready endpoints of a Service, and which of them a request goes to.
+
+use std::sync::Arc;
+
+use crate::endpoint::Endpoint;
+
+/// The ready endpoints of one Service port.
+#[derive(Debug)]
+pub struct Backend {
+    /// `namespace/name:port`, for people.
+    pub name: Arc<str>,
+    /// Ready endpoints and the index of their revision.
+    pub endpoints: Box<[(Arc<Endpoint>, u16)]>,
+    /// The distinct revisions of all endpoints.
+    pub revisions: Box<[Arc<str>]>,
+}
+
+impl Backend {
+    /// Least requests of two random choices (P2C; Mitzenmacher 2001), of this worker's own requests. Endpoints that refuse
+    /// connections and those in `tried` are left out; `None` if nobody is left.
+    pub fn choose(&self, worker: usize, random: u64, tried: &[u64]) -> Option<usize> {
+        let count = self.endpoints.len();
+        let usable = |index: usize| {
+            let endpoint = &self.endpoints[index].0;
+            !endpoint.is_refused() && !tried.contains(&endpoint.key)
+        };
+        if count < 2 {
+            return (count == 1 && usable(0)).then_some(0);
+        }
+        let first = (((random & 0xFFFF_FFFF) * count as u64) >> 32) as usize;
+        let second = (first + 1 + (((random >> 32) * (count as u64 - 1)) >> 32) as usize) % count;
+        match (usable(first), usable(second)) {
+            (true, true) => {
+                let load = |index: usize| self.endpoints[index].0.in_flight(worker);
+                Some(if load(second) < load(first) { second } else { first })
+            }
+            (true, false) => Some(first),
+            (false, true) => Some(second),
+            (false, false) => (0..count).map(|offset| (first + offset) % count).find(|index| usable(*index)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use watershed_config::model::AppProtocol;
+    use watershed_config::snapshot::EndpointId;
+
+    use super::Backend;
+    use crate::endpoint::Endpoint;
+
+    const WORKERS: usize = 2;
+
+    /// One endpoint for each load on worker 0, with the keys 1, 2, 3 and so on; every other one is busy on worker 1.
+    fn backend(loads: &[u32]) -> Backend {
+        let endpoint = |(index, load): (usize, &u32)| {
+            let id = EndpointId {
+                uid: format!("pod-{index}").into(),
+                address: ([10, 0, 0, 1], 8000 + index as u16).into(),
+                protocol: AppProtocol::Http1,
+            };
+            let endpoint = Endpoint::new(index as u64 + 1, id, WORKERS);
+            (0..*load).for_each(|_| endpoint.begin(0));
+            (0..50 * (index as u32 % 2)).for_each(|_| endpoint.begin(1));
+            (Arc::new(endpoint), 0)
+        };
+        Backend {
+            name: "default/hello:80".into(),
+            endpoints: loads.iter().enumerate().map(endpoint).collect(),
+            revisions: Box::new(["1".into()]),
+        }
+    }
+
+    fn cases() -> impl Strategy<Value = (Vec<u32>, Vec<bool>, Vec<bool>, u64)> {
+        (0usize..6).prop_flat_map(|count| {
+            let flags = || prop::collection::vec(any::<bool>(), count);
+            (prop::collection::vec(0u32..4, count), flags(), flags(), any::<u64>())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_refused_or_tried_endpoint_is_never_chosen_and_a_usable_one_always_found(
+            (loads, refused, tried, random) in cases(),
+        ) {
+            let backend = backend(&loads);
+            for ((endpoint, _), refused) in backend.endpoints.iter().zip(&refused) {
+                if *refused {
+                    endpoint.refuse();
+                }
+            }
+            let tried_keys: Vec<u64> =
+                tried.iter().enumerate().filter(|(_, tried)| **tried).map(|(index, _)| index as u64 + 1).collect();
+            let usable: Vec<usize> = (0..loads.len()).filter(|index| !refused[*index] && !tried[*index]).collect();
+            let chosen = backend.choose(0, random, &tried_keys);
+            prop_assert_eq!(chosen.is_some(), !usable.is_empty());
+            prop_assert!(chosen.is_none_or(|chosen| usable.contains(&chosen)), "{:?} of {:?}", chosen, usable);
+        }
+
+        #[test]
+        fn the_most_loaded_of_several_is_never_chosen(rest in 1usize..6, place: prop::sample::Index, random: u64) {
+            let mut loads = vec![1; rest];
+            let place = place.index(rest + 1);
+            loads.insert(place, 2);
+            prop_assert_ne!(backend(&loads).choose(0, random, &[]), Some(place));
+        }
+    }
+
+    #[test]
+    fn of_two_the_less_loaded_on_this_worker_is_chosen_whatever_other_workers_do() {
+        let two = backend(&[3, 2]);
+        for random in [0, 1, u64::MAX, u64::MAX << 32, 0xDEAD_BEEF_0BAD_CAFE] {
+            assert_eq!(two.choose(0, random, &[]), Some(1));
+            assert_eq!(two.choose(1, random, &[]), Some(0));
+        }
+    }
+
+    #[test]
+    fn equally_loaded_endpoints_get_equal_shares() {
+        let three = backend(&[1, 1, 1]);
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut counts = [0u32; 3];
+        for _ in 0..30_000 {
+            counts[three.choose(0, random.u64(..), &[]).unwrap()] += 1;
+        }
+        // Five standard deviations of a binomial draw of 30,000 with a third are 410.
+        assert!(counts.iter().all(|count| count.abs_diff(10_000) < 410), "{counts:?}");
+    }
+
+    #[test]
+    fn nobody_is_chosen_where_nobody_is() {
+        assert_eq!(backend(&[]).choose(0, 12345, &[]), None);
+        assert_eq!(backend(&[0]).choose(0, 12345, &[1]), None);
+        assert_eq!(backend(&[0]).choose(0, 12345, &[2]), Some(0));
+    }
+}

@@ -1,0 +1,6 @@
+//! The routing table: which rule a request gets, and what outlives a swap.
+
+mod builder;
+mod precedence;
+mod reference;
+mod swaps;
