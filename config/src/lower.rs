@@ -56,7 +56,11 @@ fn lower_kind(root: &At<'_>, kind: Kind) -> Option<Object> {
     fields.ignore(&["apiVersion", "kind", "status"]);
     let metadata = meta::lower(&fields, kind);
     match kind {
-        Kind::Namespace => Some(Object::Namespace(metadata?.meta)),
+        Kind::Namespace => {
+            fields.ignore(&["spec"]);
+            fields.finish();
+            Some(Object::Namespace(metadata?.meta))
+        }
         Kind::Service => service::lower(&fields, metadata).map(Object::Service),
         Kind::Pod => pod::lower(&fields, metadata).map(Object::Pod),
         Kind::EndpointSlice => endpoint_slice::lower(&fields, metadata).map(Object::EndpointSlice),

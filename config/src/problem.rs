@@ -163,3 +163,38 @@ fn write_excerpt(f: &mut fmt::Formatter<'_>, shown: &str, spot: Spot) -> fmt::Re
     let gutter = " ".repeat(number.len());
     write!(f, "\n {gutter} |\n {number} | {shown}\n {gutter} | {}{}", " ".repeat(column), "^".repeat(carets))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{EXCERPT_WIDTH, Problem, Severity, Spot};
+
+    fn shown(line: &str, column: u32, length: u32) -> (String, String) {
+        let spot = Spot { line: 1, column, length };
+        let text = Problem::new(Severity::Error, None, spot, "wrong").with_line(line).to_string();
+        let mut lines = text.lines().skip(2);
+        let mut next = || lines.next().unwrap_or_default().get(5..).unwrap_or_default().to_owned();
+        (next(), next())
+    }
+
+    #[test]
+    fn the_caret_stands_below_what_is_wrong_also_in_a_line_that_is_clipped() {
+        for (before, after) in
+            [(0, 0), (10, 10), (60, 60), (119, 0), (500, 0), (500, 500), (0, 500), (100_000, 7)]
+        {
+            let line = format!("{}\u{e9}!{}", "a".repeat(before), "b".repeat(after));
+            let (excerpt, carets) = shown(&line, before as u32 + 1, 2);
+            assert!(excerpt.chars().count() <= EXCERPT_WIDTH, "{before} {after}");
+            let place = carets.find('^').expect("a caret");
+            assert_eq!(excerpt.chars().nth(place), Some('\u{e9}'), "{before} {after}: {excerpt}");
+            assert_eq!(carets.trim(), "^^", "{before} {after}");
+        }
+    }
+
+    #[test]
+    fn a_caret_behind_the_end_of_the_line_or_without_a_line_is_no_harm() {
+        assert_eq!(shown("ab", 9, 3), ("ab".to_owned(), "  ^".to_owned()));
+        assert_eq!(shown("", 1, 0), (String::new(), "^".to_owned()));
+        let nowhere = Problem::new(Severity::Note, None, Spot::default(), "wrong").with_excerpt_from("text");
+        assert_eq!(nowhere.to_string(), "(no file): note: wrong");
+    }
+}

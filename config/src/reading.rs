@@ -46,7 +46,9 @@ pub fn read(file: &Arc<Path>, text: &str) -> Reading {
     let nodes = match yaml::parse(text) {
         Ok(nodes) => nodes,
         Err(broken) => {
-            let problem = source.problem(Severity::Error, broken.spot, broken.what).with_help(broken.help);
+            let problem = Problem::new(Severity::Error, Some(Arc::clone(file)), broken.spot, broken.what)
+                .with_help(broken.help)
+                .with_excerpt_from(text);
             return Reading { documents: Vec::new(), problems: vec![problem], broken: true };
         }
     };

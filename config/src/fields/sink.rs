@@ -1,6 +1,6 @@
 //! Where problems of a file are gathered.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +17,9 @@ const COMPILED_MAX: usize = 64 * 1024 * 1024;
 /// A file's name and its lines, for excerpts.
 pub(crate) struct Source<'t> {
     pub(crate) file: Arc<Path>,
-    lines: Vec<&'t str>,
+    text: &'t str,
+    /// Where each line begins; filled at the first problem, because most files have none.
+    starts: OnceCell<Vec<usize>>,
     /// How many more problems are kept.
     left: Cell<usize>,
     dropped: Cell<usize>,
@@ -29,7 +31,8 @@ impl<'t> Source<'t> {
     pub(crate) fn new(file: &Arc<Path>, text: &'t str) -> Self {
         Self {
             file: Arc::clone(file),
-            lines: text.lines().collect(),
+            text,
+            starts: OnceCell::new(),
             left: Cell::new(PROBLEMS_MAX),
             dropped: Cell::new(0),
             compile: Cell::new(COMPILED_MAX),
@@ -39,10 +42,19 @@ impl<'t> Source<'t> {
     /// A problem at a place of this file, with its line.
     pub(crate) fn problem(&self, severity: Severity, spot: Spot, what: String) -> Problem {
         let problem = Problem::new(severity, Some(Arc::clone(&self.file)), spot, what);
-        match (spot.line as usize).checked_sub(1).and_then(|index| self.lines.get(index)) {
+        match (spot.line as usize).checked_sub(1).and_then(|index| self.line(index)) {
             Some(line) => problem.with_line(line),
             None => problem,
         }
+    }
+
+    /// The line of this index, from 0, with its end.
+    fn line(&self, index: usize) -> Option<&'t str> {
+        let starts = self.starts.get_or_init(|| {
+            std::iter::once(0).chain(self.text.match_indices('\n').map(|(at, _)| at + 1)).collect()
+        });
+        let rest = self.text.get(*starts.get(index)?..)?;
+        rest.split('\n').next()
     }
 
     /// How many problems there were over [`PROBLEMS_MAX`].

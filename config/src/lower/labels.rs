@@ -35,7 +35,14 @@ fn text_value<'a>(key: &str, value: &At<'a>, rule: &str) -> Option<&'a str> {
         Value::String(text) => return Some(text),
         Value::Integer(_, text) | Value::Float(_, text) => text.clone(),
         Value::Bool(flag) => flag.to_string(),
-        Value::Null => String::new(),
+        Value::Null => {
+            // An API server takes it for the empty string.
+            value.warning(
+                format!("`{key}` has no value and counts as the empty string"),
+                format!("write {key}: \"\" to say so, or remove the line"),
+            );
+            return Some("");
+        }
         _ => {
             value.wrong_type("a string");
             return None;

@@ -17,6 +17,7 @@ pub(super) fn lower(root: &Fields<'_>, metadata: Option<Metadata>) -> Option<Pod
     let ip = status.as_ref().and_then(address);
     let ready_condition = status.as_ref().is_none_or(|status| is_ready(status) && !is_over(status));
     let spec = root.get("spec").and_then(|at| at.fields());
+    root.finish();
     let node = spec.as_ref().and_then(|spec| spec.string("nodeName")).unwrap_or_default();
     let containers = spec.as_ref().map(containers).unwrap_or_default();
     let Metadata { meta, terminating } = metadata?;
