@@ -78,3 +78,33 @@ fn the_last_good_text_reads_as_the_same_object() {
     }
     assert!(compared > 10, "only {compared} objects in the fixtures");
 }
+
+/// All manifests below a folder.
+fn manifests(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            manifests(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_said_about_the_examples() {
+    let mut paths = Vec::new();
+    manifests(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples"), &mut paths);
+    assert!(!paths.is_empty(), "there are examples");
+    for path in paths {
+        let (_, reading) = read_as_named(&path);
+        let said: Vec<String> = reading
+            .documents
+            .iter()
+            .flat_map(|document| &document.problems)
+            .chain(&reading.problems)
+            .map(ToString::to_string)
+            .collect();
+        assert!(said.is_empty(), "{}:\n{}", path.display(), said.join("\n"));
+    }
+}
