@@ -26,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
-pub use state::AdminState;
+pub(crate) use state::AdminState;
 
 /// Requests answered at the same time; more wait.
 const CONCURRENT_REQUESTS: usize = 16;
@@ -37,7 +37,7 @@ type Reply = Response<Full<Bytes>>;
 
 /// The running admin server. Dropping it ends it.
 #[derive(Debug)]
-pub struct Admin {
+pub(crate) struct Admin {
     /// Where it really listens.
     pub address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -54,7 +54,7 @@ impl Drop for Admin {
 }
 
 /// Binds the address and serves it on a new thread.
-pub fn start(address: SocketAddr, state: Arc<AdminState>) -> anyhow::Result<Admin> {
+pub(crate) fn start(address: SocketAddr, state: Arc<AdminState>) -> anyhow::Result<Admin> {
     let listener = std::net::TcpListener::bind(address).with_context(|| {
         format!(
             "cannot listen on the admin address {address}{}",

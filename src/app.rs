@@ -28,7 +28,7 @@ use signals::{Signal, Signals};
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// Runs until a signal ends it. Exit codes: 0 after draining, 1 if it could not start or a second signal came.
-pub fn run(args: RunArgs) -> ExitCode {
+pub(crate) fn run(args: RunArgs) -> ExitCode {
     if let Err(error) = logging::init(&args.log, args.log_format) {
         eprintln!("watershed: --log: {error}");
         return ExitCode::from(2);

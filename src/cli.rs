@@ -1,6 +1,6 @@
 //! The command line: what may be said, and which part of the program it is said to.
 
-pub mod check;
+pub(crate) mod check;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::app;
+use crate::{app, demo};
 
 /// Exact traffic splitting for Kubernetes-style Services, from manifests, live.
 #[derive(Debug, Parser)]
 #[command(name = "watershed", version, about, arg_required_else_help = true, max_term_width = 100)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -25,21 +25,32 @@ enum Command {
     Run(RunArgs),
     /// Print every problem of manifests, with its place and how to mend it
     Check(check::CheckArgs),
+    /// Show a rollout on this machine: pods, load, weights 0 to 100 %, and that nothing is lost
+    Demo(demo::Options),
+    /// A pod of the demo
+    #[command(hide = true)]
+    DemoPod(demo::pod::Options),
+    /// A process that ends with the demo
+    #[command(hide = true)]
+    DemoProxy(demo::leash::Options),
 }
 
 impl Cli {
     /// Does what was asked. Exit codes: 0 done, 1 not done, 2 usage.
-    pub fn run(self) -> ExitCode {
+    pub(crate) fn run(self) -> ExitCode {
         match self.command {
             Command::Run(args) => app::run(args),
             Command::Check(args) => check::run(&args),
+            Command::Demo(options) => demo::run(&options),
+            Command::DemoPod(options) => demo::pod::run(&options),
+            Command::DemoProxy(options) => demo::leash::run(&options),
         }
     }
 }
 
 /// `watershed run`.
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// A manifest, or a directory of them, to watch; may be given several times
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
@@ -86,7 +97,7 @@ pub struct RunArgs {
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     Text,
     /// One JSON object per line.
@@ -95,7 +106,7 @@ pub enum LogFormat {
 
 /// An address, or `off`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Switchable(pub Option<SocketAddr>);
+pub(crate) struct Switchable(pub Option<SocketAddr>);
 
 impl std::str::FromStr for Switchable {
     type Err = String;

@@ -3,6 +3,7 @@
 mod admin;
 mod app;
 mod cli;
+mod demo;
 
 use std::process::ExitCode;
 
@@ -13,6 +14,5 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // A reader that goes away (`watershed check | head`) is the end of the output, not a panic.
     cli::Cli::parse().run()
 }

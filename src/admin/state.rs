@@ -12,7 +12,7 @@ use watershed_proxy::telemetry::Telemetry;
 
 /// Written by the main thread, read by the admin thread.
 #[derive(Debug)]
-pub struct AdminState {
+pub(crate) struct AdminState {
     /// Every worker accepts with the first snapshot, and no signal to end has come.
     pub ready: AtomicBool,
     /// How long compiling and publishing a snapshot takes.
@@ -23,7 +23,7 @@ pub struct AdminState {
 
 /// What there is once control and proxy have started.
 #[derive(Debug)]
-pub struct Connected {
+pub(crate) struct Connected {
     /// The data plane's counters and table.
     pub telemetry: Telemetry,
     status: watch::Receiver<Arc<Status>>,
@@ -32,19 +32,19 @@ pub struct Connected {
 
 impl Connected {
     /// How control is.
-    pub fn status(&self) -> Arc<Status> {
+    pub(crate) fn status(&self) -> Arc<Status> {
         self.status.borrow().clone()
     }
 
     /// The snapshot that was published last.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.borrow().clone()
     }
 }
 
 impl AdminState {
     /// Not ready, nothing connected.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let options = HistogramOpts::new(
             "watershed_config_apply_seconds",
             "Time to compile and publish a routing table.",
@@ -59,7 +59,7 @@ impl AdminState {
     }
 
     /// Says where to look. Only the first time counts.
-    pub fn connect(
+    pub(crate) fn connect(
         &self,
         telemetry: Telemetry,
         status: watch::Receiver<Arc<Status>>,
@@ -69,18 +69,18 @@ impl AdminState {
     }
 
     /// Control and proxy, once they have started.
-    pub fn connected(&self) -> Option<&Connected> {
+    pub(crate) fn connected(&self) -> Option<&Connected> {
         self.connected.get()
     }
 
     /// Records which addresses cannot be listened on.
-    pub fn set_bind_errors(&self, errors: &[BindError]) {
+    pub(crate) fn set_bind_errors(&self, errors: &[BindError]) {
         let texts = errors.iter().map(ToString::to_string).collect();
         *self.bind_errors.lock().unwrap_or_else(PoisonError::into_inner) = texts;
     }
 
     /// Which addresses cannot be listened on.
-    pub fn bind_errors(&self) -> Vec<String> {
+    pub(crate) fn bind_errors(&self) -> Vec<String> {
         self.bind_errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -21,7 +21,7 @@ use super::Switchable;
 
 /// `watershed check`.
 #[derive(Debug, Args)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// Manifests, or directories of them
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
@@ -35,7 +35,7 @@ pub struct CheckArgs {
 
 /// How problems are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CheckOutput {
+pub(crate) enum CheckOutput {
     /// For people: place, line, caret, what is wrong and how to mend it.
     Text,
     /// One JSON object.
@@ -43,7 +43,7 @@ pub enum CheckOutput {
 }
 
 /// Runs the command on standard output.
-pub fn run(args: &CheckArgs) -> ExitCode {
+pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     if let Some(path) = args.paths.iter().find(|path| path.symlink_metadata().is_err()) {
         eprintln!("watershed check: there is no file or directory {}", path.display());
         return ExitCode::from(2);
