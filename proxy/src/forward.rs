@@ -54,7 +54,6 @@ pub(crate) async fn forward(
     mut record: Record,
 ) -> Result<Response<ResponseBody>, (Reason, Record)> {
     let target = arm_of(&rule, arm);
-    record.set_series(&target.series);
     let ArmTarget::Backend { backend, series } = &target.target else {
         return Err((Reason::InvalidBackend, record));
     };

@@ -10,13 +10,14 @@ use std::task::Poll;
 use http::header::{CONNECTION, HOST, HeaderValue};
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
+use watershed_config::model::Redirect;
 
 use crate::body::ResponseBody;
 use crate::connection::ConnState;
 use crate::headers::{self, HOST_LENGTH_MAX, Named};
 use crate::reason::Reason;
 use crate::record::{Facts, Record};
-use crate::table::{Action, Head, Routed, Rule};
+use crate::table::{Action, ArmTarget, Head, Routed, Rule};
 use crate::worker::Worker;
 use crate::{forward, respond, rewrite};
 
@@ -124,16 +125,30 @@ fn decide(
             let ticket = split.state.draw(worker.index);
             let arm = split.pick(ticket);
             split.picks.count(worker.index, arm);
-            Ok(Decided::Forward { rule, arm })
+            let chosen = &split.arms[arm];
+            record.set_series(&chosen.series);
+            match &chosen.target {
+                ArmTarget::Backend { .. } => Ok(Decided::Forward { rule, arm }),
+                ArmTarget::Redirect(redirect) => redirected(redirect, &rule, head.host, request),
+                ArmTarget::Invalid { .. } => Err(Reason::InvalidBackend),
+                ArmTarget::Reject(reason) => Err(*reason),
+            }
         }
-        Action::Redirect(redirect) => {
-            let location = rewrite::location(redirect, &rule, head.host, request.uri());
-            let mut response = respond::redirect(redirect.status, location.ok_or(Reason::BadRequest)?);
-            rewrite::apply_to_response(&rule.filters, response.headers_mut());
-            Ok(Decided::Redirect(response))
-        }
+        Action::Redirect(redirect) => redirected(redirect, &rule, head.host, request),
         Action::Reject(reason) => Err(*reason),
     }
+}
+
+fn redirected(
+    redirect: &Redirect,
+    rule: &Rule,
+    host: &str,
+    request: &Request<Incoming>,
+) -> Result<Decided, Reason> {
+    let location = rewrite::location(redirect, rule, host, request.uri()).ok_or(Reason::BadRequest)?;
+    let mut response = respond::redirect(redirect.status, location);
+    rewrite::apply_to_response(&rule.filters, response.headers_mut());
+    Ok(Decided::Redirect(response))
 }
 
 /// The host that the request is for, by which it is routed.

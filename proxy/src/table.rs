@@ -212,4 +212,8 @@ pub enum ArmTarget {
         /// Why.
         why: InvalidTarget,
     },
+    /// This proxy, with a redirect among the filters of this share.
+    Redirect(Redirect),
+    /// This proxy, because a filter of this share is not supported.
+    Reject(Reason),
 }

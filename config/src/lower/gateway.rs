@@ -22,8 +22,13 @@ pub(super) fn lower(root: &Fields<'_>, metadata: Option<Metadata>) -> Option<Gat
     let spec = spec?;
     let class_at = spec.require("gatewayClassName", "write `gatewayClassName: watershed`");
     let class = class_at.as_ref().and_then(|at| at.text(253));
-    let addresses = addresses(&spec.items_up_to("addresses", ADDRESSES_MAX));
-    let listeners = listeners(&spec);
+    let written = spec.items_up_to("addresses", ADDRESSES_MAX);
+    let addresses = addresses(&written);
+    let mut listeners = listeners(&spec);
+    if addresses.is_empty() && !written.is_empty() {
+        // No address may mean all addresses; but who asked for particular ones must not be opened to everybody.
+        listeners.clear();
+    }
     for name in ["tls", "allowedListeners", "defaultScope"] {
         if let Some(at) = spec.get(name) {
             at.not_supported(&format!("spec.{name} of a Gateway"));

@@ -35,7 +35,8 @@ pub struct Gateway {
     pub class_spot: Spot,
     /// Where to listen; empty means all addresses. Only usable `IPAddress` entries: others are warnings already.
     pub addresses: Vec<GatewayAddress>,
-    /// Its listeners, at least one, with distinct names. Only those of a protocol that is served: others are warnings already.
+    /// Its listeners, with distinct names. Only those of a protocol that is served (others are warnings already), and none if
+    /// none of the addresses that were asked for is usable.
     pub listeners: Vec<GatewayListener>,
 }
 

@@ -199,7 +199,17 @@ impl Pass<'_> {
             Target::Invalid { reference, .. } => Arc::clone(reference),
         };
         let key = SeriesKey { service, ..rule.clone() };
-        let target = match &arm.target {
+        let answer = arm.filters.iter().find_map(|filter| match filter {
+            Filter::Unsupported(_) => Some(ArmTarget::Reject(Reason::UnsupportedFilter)),
+            Filter::Redirect(redirect) => Some(ArmTarget::Redirect(redirect.clone())),
+            Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) | Filter::Rewrite(_) => None,
+        });
+        let target = answer.unwrap_or_else(|| self.target(&arm.target, &key));
+        Arm { weight: arm.weight, target, filters: arm.filters.as_slice().into(), series: self.series(key) }
+    }
+
+    fn target(&mut self, target: &Target, key: &SeriesKey) -> ArmTarget {
+        match target {
             Target::Backend(backend) => {
                 let backend = self.backend(backend);
                 let of_revision = |revision: &Arc<str>| {
@@ -210,8 +220,7 @@ impl Pass<'_> {
             Target::Invalid { reference, why } => {
                 ArmTarget::Invalid { reference: Arc::clone(reference), why: *why }
             }
-        };
-        Arm { weight: arm.weight, target, filters: arm.filters.as_slice().into(), series: self.series(key) }
+        }
     }
 
     fn backend(&mut self, backend: &Arc<snapshot::Backend>) -> Arc<Backend> {
