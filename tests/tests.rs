@@ -1,0 +1,10 @@
+//! Watershed as a whole: the real binary, real files, real sockets, real signals.
+//!
+//! One test binary, so that it is linked once. Every test starts its own process over its own directory, on ports of its own,
+//! so that all can run side by side; pods and clients live in the test itself. Nothing sleeps for a result: tests look until
+//! it is there, or give up loudly after [`support::PATIENCE`].
+#![cfg(test)] // Always so, and said so that clippy takes the helpers for tests, in which `unwrap` is fine.
+
+mod support;
+
+mod smoke;
