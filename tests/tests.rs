@@ -5,6 +5,9 @@
 //! it is there, or give up loudly after [`support::PATIENCE`].
 #![cfg(test)] // Always so, and said so that clippy takes the helpers for tests, in which `unwrap` is fine.
 
+// Each theme uses some of it.
+#[allow(dead_code, unused_imports, reason = "shared by themes that are added one by one")]
 mod support;
 
+mod architecture;
 mod smoke;
