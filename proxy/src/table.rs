@@ -8,6 +8,7 @@
 
 mod backend;
 mod compile;
+pub mod explain;
 mod hosts;
 mod paths;
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 use watershed_config::model::{Filter, Redirect, Timeouts};
-use watershed_config::snapshot::{BindAddress, Generation, InvalidTarget, RuleId};
+use watershed_config::snapshot::{self, BindAddress, Generation, InvalidTarget, RuleId};
 
 use crate::reason::Reason;
 use crate::split::{Picks, SplitState, Thresholds};
@@ -103,6 +104,8 @@ pub(crate) struct BindTable {
     pub(crate) listeners: HostMap<ListenerTable>,
     /// Counts requests that no listener matched.
     pub(crate) unmatched: Arc<Series>,
+    /// What it was compiled from, for people; no request looks here.
+    pub(crate) written: snapshot::Bind,
 }
 
 /// One listener.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use watershed_config::snapshot;
+
 use crate::endpoint::Endpoint;
 
 /// The ready endpoints of one Service port.
@@ -13,6 +15,10 @@ pub struct Backend {
     pub endpoints: Box<[(Arc<Endpoint>, u16)]>,
     /// The distinct revisions of all endpoints.
     pub revisions: Box<[Arc<str>]>,
+    /// What it was compiled from, for people; no request looks here.
+    pub written: Arc<snapshot::Backend>,
+    /// All endpoints, ready or not, in the order of those in `written`.
+    pub known: Box<[Arc<Endpoint>]>,
 }
 
 impl Backend {
@@ -46,8 +52,8 @@ mod tests {
     use std::sync::Arc;
 
     use proptest::prelude::*;
-    use watershed_config::model::AppProtocol;
-    use watershed_config::snapshot::EndpointId;
+    use watershed_config::model::{AppProtocol, ObjectName};
+    use watershed_config::snapshot::{self, EndpointId};
 
     use super::Backend;
     use crate::endpoint::Endpoint;
@@ -71,6 +77,12 @@ mod tests {
             name: "default/hello:80".into(),
             endpoints: loads.iter().enumerate().map(endpoint).collect(),
             revisions: Box::new(["1".into()]),
+            written: Arc::new(snapshot::Backend {
+                service: ObjectName::new("default", "hello"),
+                port: 80,
+                endpoints: vec![],
+            }),
+            known: Box::new([]),
         }
     }
 

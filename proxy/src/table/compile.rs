@@ -117,7 +117,8 @@ impl Pass<'_> {
             let table = self.listener(bind.address.port, listener);
             listeners.entry(&listener.hostname, || table);
         }
-        BindTable { address: bind.address, listeners, unmatched: self.series(SeriesKey::default()) }
+        let unmatched = self.series(SeriesKey::default());
+        BindTable { address: bind.address, listeners, unmatched, written: bind.clone() }
     }
 
     fn listener(&mut self, port: u16, listener: &Listener) -> ListenerTable {
@@ -228,9 +229,10 @@ impl Pass<'_> {
             return Arc::clone(compiled);
         }
         let mut revisions: Vec<Arc<str>> = Vec::new();
-        let mut endpoints = Vec::new();
+        let (mut endpoints, mut known_all) = (Vec::new(), Vec::with_capacity(backend.endpoints.len()));
         for endpoint in &backend.endpoints {
             let known = self.endpoint(&endpoint.id);
+            known_all.push(Arc::clone(&known));
             let ready = endpoint.state == EndpointState::Ready;
             known.set_ready(ready);
             let revision = revisions.iter().position(|revision| *revision == endpoint.revision);
@@ -246,6 +248,8 @@ impl Pass<'_> {
             name: format!("{}:{}", backend.service, backend.port).into(),
             endpoints: endpoints.into(),
             revisions: revisions.into(),
+            written: Arc::clone(backend),
+            known: known_all.into(),
         });
         self.backends.insert(Arc::as_ptr(backend), Arc::clone(&compiled));
         compiled

@@ -129,7 +129,7 @@ impl Conditions {
     }
 }
 
-fn header_matches(wanted: &HeaderMatch, head: &Head<'_>) -> bool {
+pub(super) fn header_matches(wanted: &HeaderMatch, head: &Head<'_>) -> bool {
     let mut values = head.headers.get_all(&wanted.name).iter();
     let Some(first) = values.next() else { return false };
     let Some(second) = values.next() else { return wanted.value.matches(first.as_bytes()) };
@@ -142,7 +142,7 @@ fn header_matches(wanted: &HeaderMatch, head: &Head<'_>) -> bool {
     wanted.value.matches(&joined)
 }
 
-fn query_matches(wanted: &QueryMatch, query: &str) -> bool {
+pub(super) fn query_matches(wanted: &QueryMatch, query: &str) -> bool {
     let mut parameters =
         query.split('&').map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")));
     let named = |name: &str| is_decoded(name, wanted.name.as_bytes());

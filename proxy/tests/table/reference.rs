@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use watershed_config::model::{HttpMatch, PathMatch, ValueMatch};
 use watershed_config::snapshot::{Listener, RuleId, Snapshot, VirtualHost};
+use watershed_proxy::table::explain::Question;
 use watershed_proxy::table::{Head, Routed};
 
 use crate::builder::{Asked, candidate, compiler, host, listener, rule, snapshot};
@@ -159,10 +160,20 @@ fn decoded(text: &str) -> Vec<u8> {
     out
 }
 
+/// The request as somebody would ask about it.
+fn question(asked: &Asked) -> Question {
+    let query = asked.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+    let port = asked.port.map(|port| format!(":{port}")).unwrap_or_default();
+    let mut headers = vec![format!("Host: {}{port}", asked.host)];
+    headers.extend(asked.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())));
+    let url = format!("10.0.0.1{}{query}", asked.path);
+    Question::new(asked.method.as_str(), &url, headers.iter().map(String::as_str)).unwrap()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
-    fn the_table_gives_the_rule_that_a_plain_reading_of_everything_gives(
+    fn the_table_and_its_explanation_name_the_rule_that_a_plain_reading_of_everything_names(
         snapshot in any_snapshot(), requests in prop::collection::vec(any_request(), 32),
     ) {
         let table = compiler(1).compile(&snapshot);
@@ -172,6 +183,9 @@ proptest! {
                 Routed::NoRoute(_) | Routed::Gone => None,
             };
             prop_assert_eq!(got, demanded(&snapshot, &request.head()), "{:?}", request);
+            let told = table.explain(&question(request));
+            let told = told.rule.map(|rule| (rule.route, rule.rule));
+            prop_assert_eq!(told, got.map(|id| (id.route.name.to_string(), id.rule.to_string())));
         }
     }
 }

@@ -1,0 +1,174 @@
+//! What a request would get, and why: the routing table read aloud.
+//!
+//! The winner is what [`RoutingTable::route`] says, so that this can never tell another story than the traffic. Why it won is
+//! found by reading what the table was compiled from in order, as the Gateway API describes it: which listener, which host,
+//! which candidate, which others would have matched too, and which were passed over because of which condition. Where nothing
+//! matches, the nearest misses are told with what keeps them from matching.
+//!
+//! It is slow and allocates, which no request ever sees.
+
+mod question;
+mod search;
+mod text;
+mod view;
+
+use std::net::IpAddr;
+
+use watershed_config::model::Filter;
+use watershed_config::snapshot::BindAddress;
+
+use super::{Action, Arm, ArmTarget, Backend, BindTable, Head, Routed, RoutingTable, Rule, Split};
+use crate::headers::HOST_LENGTH_MAX;
+use crate::reason::Reason;
+use crate::rewrite;
+pub use question::Question;
+use search::Search;
+pub use view::{
+    AddressView, Answer, EndpointView, Explanation, ListenerView, Miss, Other, RequestView, RuleView,
+    ShareView,
+};
+
+/// Explains one request to a running table. `query` is the query string of the question, not yet decoded: `url`, and optionally
+/// `method` and any number of `header=NAME: VALUE`. The error says what is wrong with the question.
+pub fn explain_request(table: &RoutingTable, query: &str) -> Result<Explanation, String> {
+    Ok(table.explain(&Question::from_query(query)?))
+}
+
+impl RoutingTable {
+    /// What this request would get, and why.
+    pub fn explain(&self, question: &Question) -> Explanation {
+        let mut buffer = [0; HOST_LENGTH_MAX];
+        let head = question.head(&mut buffer);
+        let mut told = Explanation::new(self.generation.0, question.view(&head));
+        let Some((slot, bind)) = self.address_for(question, &head, &mut told.notes) else {
+            told.answer = Answer::Unreachable;
+            told.addresses = self.reachable().map(|(_, bind)| AddressView::of(bind)).collect();
+            self.suggest_addresses(&head, &mut told.notes);
+            return told;
+        };
+        told.address = Some(bind.address.to_string());
+        let search = Search::new(&bind.written, &head);
+        search.tell_listener(&mut told);
+        match self.route(slot, &head) {
+            Routed::Rule(rule) => {
+                search.tell_winner(&mut told);
+                told.answer = answer(rule, question, &head);
+            }
+            Routed::NoRoute(_) | Routed::Gone => {
+                search.tell_misses(&mut told);
+                told.answer = Answer::error(Reason::NoRoute);
+            }
+        }
+        told
+    }
+
+    fn reachable(&self) -> impl Iterator<Item = (usize, &BindTable)> {
+        self.binds.iter().enumerate().filter_map(|(slot, bind)| Some((slot, bind.as_ref()?)))
+    }
+
+    /// Where a request to the URL's host and port arrives.
+    fn address_for(
+        &self,
+        question: &Question,
+        head: &Head<'_>,
+        notes: &mut Vec<String>,
+    ) -> Option<(usize, &BindTable)> {
+        let arrives = |address: BindAddress| {
+            address.port == question.port()
+                && question.ip().is_none_or(|ip: IpAddr| address.ip.is_none_or(|own| own == ip))
+        };
+        let mut all: Vec<_> = self.reachable().filter(|(_, bind)| arrives(bind.address)).collect();
+        // Where a name could mean several addresses, the one that has an answer is meant.
+        all.sort_by_key(|(slot, bind)| {
+            (!matches!(self.route(*slot, head), Routed::Rule(_)), bind.address.ip.is_none())
+        });
+        let mut all = all.into_iter();
+        let first = all.next()?;
+        for (_, other) in all {
+            notes.push(format!(
+                "port {} is also listened on at {}: put that address into the URL and the host into -H 'Host: ...' to ask about it",
+                question.port(), other.address
+            ));
+        }
+        Some(first)
+    }
+
+    /// Says where else this very request would find a rule: usually only the port was forgotten.
+    fn suggest_addresses(&self, head: &Head<'_>, notes: &mut Vec<String>) {
+        for (slot, bind) in self.reachable() {
+            if let Routed::Rule(rule) = self.route(slot, head) {
+                notes.push(format!("the same request to {} would get {}", bind.address, rule.id));
+            }
+        }
+    }
+}
+
+/// What a rule does with the request.
+fn answer(rule: &Rule, question: &Question, head: &Head<'_>) -> Answer {
+    match &rule.action {
+        Action::Split(split) => Answer::Split {
+            filters: rule.filters.iter().map(filter_name).collect(),
+            request_timeout_ms: rule.timeouts.request.map(|limit| limit.as_millis() as u64),
+            backend_timeout_ms: rule.timeouts.backend_request.map(|limit| limit.as_millis() as u64),
+            shares: shares(split),
+        },
+        Action::Redirect(redirect) => Answer::Redirect {
+            status: redirect.status.as_u16(),
+            location: rewrite::location(redirect, rule, head.host, question.uri())
+                .and_then(|location| Some(location.to_str().ok()?.to_owned())),
+        },
+        Action::Reject(reason) => Answer::error(*reason),
+    }
+}
+
+/// The filter's `type`, as a manifest writes it.
+fn filter_name(filter: &Filter) -> String {
+    match filter {
+        Filter::RequestHeaders(_) => "RequestHeaderModifier",
+        Filter::ResponseHeaders(_) => "ResponseHeaderModifier",
+        Filter::Redirect(_) => "RequestRedirect",
+        Filter::Rewrite(_) => "URLRewrite",
+        Filter::Unsupported(name) => name,
+    }
+    .to_owned()
+}
+
+fn shares(split: &Split) -> Vec<ShareView> {
+    let picks = split.picks.sums();
+    let requests: u64 = picks.iter().sum();
+    let weights: u64 = split.arms.iter().map(|arm| u64::from(arm.weight)).sum();
+    let share = |(arm, picked): (&Arm, u64)| {
+        let (backend, endpoints, error) = match &arm.target {
+            ArmTarget::Backend { backend, .. } if backend.endpoints.is_empty() => (
+                &backend.name,
+                endpoints(backend),
+                Some(error_text(Reason::NoReadyEndpoint, "no endpoint is ready")),
+            ),
+            ArmTarget::Backend { backend, .. } => (&backend.name, endpoints(backend), None),
+            ArmTarget::Invalid { reference, why } => {
+                (reference, Vec::new(), Some(error_text(Reason::InvalidBackend, why.as_str())))
+            }
+        };
+        ShareView {
+            weight: arm.weight,
+            target: f64::from(arm.weight) / weights as f64,
+            picked,
+            observed: (requests > 0).then(|| picked as f64 / requests as f64),
+            requests,
+            backend: backend.to_string(),
+            filters: arm.filters.iter().map(filter_name).collect(),
+            error,
+            endpoints,
+        }
+    };
+    split.arms.iter().zip(picks).map(share).collect()
+}
+
+fn error_text(reason: Reason, why: &str) -> String {
+    format!("{} {}: {why}", reason.status().as_u16(), reason.as_str())
+}
+
+fn endpoints(backend: &Backend) -> Vec<EndpointView> {
+    let all = backend.written.endpoints.iter().zip(&backend.known);
+    all.map(|(written, known)| EndpointView::of(written, known)).collect()
+}
