@@ -14,7 +14,7 @@ mod view;
 
 use std::net::IpAddr;
 
-use watershed_config::model::Filter;
+use watershed_config::model::{Filter, Redirect};
 use watershed_config::snapshot::BindAddress;
 
 use super::{Action, Arm, ArmTarget, Backend, BindTable, Head, Routed, RoutingTable, Rule, Split};
@@ -110,15 +110,19 @@ fn answer(rule: &Rule, question: &Question, head: &Head<'_>) -> Answer {
             filters: rule.filters.iter().map(filter_name).collect(),
             request_timeout_ms: rule.timeouts.request.map(|limit| limit.as_millis() as u64),
             backend_timeout_ms: rule.timeouts.backend_request.map(|limit| limit.as_millis() as u64),
-            shares: shares(split),
+            shares: shares(split, rule, question, head),
         },
         Action::Redirect(redirect) => Answer::Redirect {
             status: redirect.status.as_u16(),
-            location: rewrite::location(redirect, rule, head.host, question.uri())
-                .and_then(|location| Some(location.to_str().ok()?.to_owned())),
+            location: location(redirect, rule, question, head),
         },
         Action::Reject(reason) => Answer::error(*reason),
     }
+}
+
+fn location(redirect: &Redirect, rule: &Rule, question: &Question, head: &Head<'_>) -> Option<String> {
+    let location = rewrite::location(redirect, rule, head.host, question.uri())?;
+    Some(location.to_str().ok()?.to_owned())
 }
 
 /// The filter's `type`, as a manifest writes it.
@@ -133,39 +137,58 @@ fn filter_name(filter: &Filter) -> String {
     .to_owned()
 }
 
-fn shares(split: &Split) -> Vec<ShareView> {
+fn shares(split: &Split, rule: &Rule, question: &Question, head: &Head<'_>) -> Vec<ShareView> {
     let picks = split.picks.sums();
     let requests: u64 = picks.iter().sum();
     let weights: u64 = split.arms.iter().map(|arm| u64::from(arm.weight)).sum();
     let share = |(arm, picked): (&Arm, u64)| {
-        let (backend, endpoints, error) = match &arm.target {
-            ArmTarget::Backend { backend, .. } if backend.endpoints.is_empty() => (
-                &backend.name,
-                endpoints(backend),
-                Some(error_text(Reason::NoReadyEndpoint, "no endpoint is ready")),
-            ),
-            ArmTarget::Backend { backend, .. } => (&backend.name, endpoints(backend), None),
-            ArmTarget::Invalid { reference, why } => {
-                (reference, Vec::new(), Some(error_text(Reason::InvalidBackend, why.as_str())))
-            }
-        };
+        let (backend, endpoints, answer) = target(arm, rule, question, head);
         ShareView {
             weight: arm.weight,
             target: f64::from(arm.weight) / weights as f64,
             picked,
             observed: (requests > 0).then(|| picked as f64 / requests as f64),
             requests,
-            backend: backend.to_string(),
+            backend,
             filters: arm.filters.iter().map(filter_name).collect(),
-            error,
+            answer,
             endpoints,
         }
     };
     split.arms.iter().zip(picks).map(share).collect()
 }
 
-fn error_text(reason: Reason, why: &str) -> String {
-    format!("{} {}: {why}", reason.status().as_u16(), reason.as_str())
+/// Who answers a share: the backend, its endpoints, and the answer if the proxy itself gives it.
+fn target(
+    arm: &Arm,
+    rule: &Rule,
+    question: &Question,
+    head: &Head<'_>,
+) -> (String, Vec<EndpointView>, Option<String>) {
+    let error =
+        |reason: Reason, why: &str| Some(format!("{} {}: {why}", reason.status().as_u16(), reason.as_str()));
+    let service = || arm.series.key.service.to_string();
+    match &arm.target {
+        ArmTarget::Backend { backend, .. } => {
+            let nobody = backend.endpoints.is_empty();
+            let answer = nobody.then(|| error(Reason::NoReadyEndpoint, "no endpoint is ready")).flatten();
+            (backend.name.to_string(), endpoints(backend), answer)
+        }
+        ArmTarget::Invalid { reference, why } => {
+            (reference.to_string(), Vec::new(), error(Reason::InvalidBackend, why.as_str()))
+        }
+        ArmTarget::Redirect(redirect) => {
+            let location = location(redirect, rule, question, head);
+            let answer = match location {
+                Some(location) => format!("{}, Location: {location}", redirect.status.as_u16()),
+                None => format!("{}: the new location cannot be written", Reason::BadRequest.as_str()),
+            };
+            (service(), Vec::new(), Some(answer))
+        }
+        ArmTarget::Reject(reason) => {
+            (service(), Vec::new(), error(*reason, "it has a filter that is not supported yet"))
+        }
+    }
 }
 
 fn endpoints(backend: &Backend) -> Vec<EndpointView> {

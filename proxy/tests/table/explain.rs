@@ -9,7 +9,9 @@ use watershed_config::snapshot::{Arm, EndpointState, InvalidTarget, Rule, Snapsh
 use watershed_proxy::table::explain::{Answer, Explanation, Question, explain_request};
 use watershed_proxy::table::{Action, Routed};
 
-use crate::builder::{Asked, arm, candidate, compiler, endpoint, host, listener, plain, rule, rule_of, snapshot};
+use crate::builder::{
+    Asked, arm, candidate, compiler, endpoint, host, listener, plain, rule, rule_of, snapshot,
+};
 
 fn explain(snapshot: &Snapshot, method: &str, url: &str, headers: &[&str]) -> Explanation {
     let question = Question::new(method, url, headers.iter().copied()).unwrap();
@@ -19,7 +21,8 @@ fn explain(snapshot: &Snapshot, method: &str, url: &str, headers: &[&str]) -> Ex
 /// Whether the first of two candidates wins, and the reason that is given.
 fn check_why(winner: &str, other: &str, url: &str, why: &str) {
     let (a, b) = (rule("b-winner"), rule("a-other"));
-    let told = explain(&plain(1, vec![candidate(winner, &a), candidate(other, &b)]), "GET", url, &["x: 1", "y: 2"]);
+    let told =
+        explain(&plain(1, vec![candidate(winner, &a), candidate(other, &b)]), "GET", url, &["x: 1", "y: 2"]);
     assert_eq!(told.rule.unwrap().route, "b-winner", "{winner} against {other}");
     assert_eq!(told.won_over.len(), 1, "{winner} against {other}");
     assert_eq!(told.won_over[0].why, why, "{winner} against {other}");
@@ -49,8 +52,7 @@ fn a_more_specific_host_is_a_reason_too() {
     let told = explain(&snapshot(1, vec![listener("", hosts)]), "GET", "10.0.0.1/x", &["Host: a.b:81"]);
     let why: Vec<&str> = told.won_over.iter().map(|other| &*other.why).collect();
     assert_eq!(told.rule.unwrap().host, "a.b:81");
-    let wanted =
-        ["it is for a.b:81 alone, which the request names", "more specific host: a.b beats *.b"];
+    let wanted = ["it is for a.b:81 alone, which the request names", "more specific host: a.b beats *.b"];
     assert_eq!(why, wanted);
 }
 
@@ -65,7 +67,8 @@ fn hello(arms: Vec<Arm>) -> Arc<Rule> {
 fn shop() -> Snapshot {
     let mut resting = endpoint("hello-v1-b", 9002);
     resting.state = EndpointState::Terminating;
-    let missing = Target::Invalid { reference: "default/helo:80".into(), why: InvalidTarget::BackendNotFound };
+    let missing =
+        Target::Invalid { reference: "default/helo:80".into(), why: InvalidTarget::BackendNotFound };
     let arms = vec![
         arm(898, "hello-v1", vec![endpoint("hello-v1-a", 9001), resting]),
         arm(100, "hello-v2", vec![]),
@@ -77,7 +80,13 @@ fn shop() -> Snapshot {
         candidate("/", &rule("all")),
         candidate("=/admin method=POST", &rule("admin")),
     ];
-    snapshot(3, vec![listener("*.shop.example", vec![host("a.shop.example", None, candidates)]), listener("", vec![])])
+    snapshot(
+        3,
+        vec![
+            listener("*.shop.example", vec![host("a.shop.example", None, candidates)]),
+            listener("", vec![]),
+        ],
+    )
 }
 
 #[test]
@@ -107,7 +116,9 @@ GET http://a.shop.example/v2/x
 #[test]
 fn where_nothing_matches_the_nearest_misses_are_told() {
     let mut shop = shop();
-    shop.binds[0].listeners[0].hosts[0].candidates.retain(|candidate| &*candidate.rule.id.route.name != "all");
+    shop.binds[0].listeners[0].hosts[0]
+        .candidates
+        .retain(|candidate| &*candidate.rule.id.route.name != "all");
     let told = explain(&shop, "GET", "a.shop.example/admin", &[]);
     let wanted = "\
 GET http://a.shop.example/admin
@@ -134,12 +145,16 @@ fn a_less_specific_listener_that_is_not_asked_is_told() {
     shop.binds[0].listeners[1].hosts.push(host("", None, vec![candidate("/", &rule("catch-all"))]));
     let told = explain(&shop, "GET", "b.shop.example/", &[]);
     assert_eq!(told.rule, None);
-    assert!(told.notes[0].contains("catch-all") && told.notes[0].contains("most specific hostname"), "{told}");
+    assert!(
+        told.notes[0].contains("catch-all") && told.notes[0].contains("most specific hostname"),
+        "{told}"
+    );
 }
 
 #[test]
 fn a_host_that_no_listener_serves_is_told() {
-    let of_one = snapshot(1, vec![listener("*.a", vec![host("x.a", None, vec![candidate("/", &rule("x"))])])]);
+    let of_one =
+        snapshot(1, vec![listener("*.a", vec![host("x.a", None, vec![candidate("/", &rule("x"))])])]);
     let told = explain(&of_one, "GET", "x.b/", &[]);
     assert_eq!(told.listener, None);
     assert_eq!(told.notes, ["no listener there serves the host x.b; they serve *.a"]);
@@ -177,7 +192,9 @@ fn a_redirect_tells_where_to() {
 
 #[test]
 fn a_rule_that_answers_with_an_error_says_which() {
-    for (arms, status, reason) in [(vec![], 500, "no_backend"), (vec![arm(0, "a", vec![])], 500, "zero_weights")] {
+    for (arms, status, reason) in
+        [(vec![], 500, "no_backend"), (vec![arm(0, "a", vec![])], 500, "zero_weights")]
+    {
         let told = explain(&plain(1, vec![candidate("/", &rule_of("x", arms))]), "GET", "h", &[]);
         assert_eq!(told.answer, Answer::Error { status, reason: reason.to_owned() });
     }

@@ -118,8 +118,8 @@ fn write_share(f: &mut fmt::Formatter<'_>, share: &ShareView) -> fmt::Result {
         write!(f, "; filters {}", share.filters.join(", "))?;
     }
     writeln!(f)?;
-    if let Some(error) = &share.error {
-        writeln!(f, "               answers {error}")?;
+    if let Some(answer) = &share.answer {
+        writeln!(f, "               answers {answer}")?;
     }
     let width =
         |of: fn(&EndpointView) -> &str| share.endpoints.iter().map(|one| of(one).len()).max().unwrap_or(0);

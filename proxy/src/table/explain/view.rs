@@ -159,8 +159,8 @@ pub struct ShareView {
     pub requests: u64,
     /// Filters for this share alone, by type.
     pub filters: Vec<String>,
-    /// If its requests are answered with an error: status, reason and why.
-    pub error: Option<String>,
+    /// What its requests are answered with, if no endpoint gets them: an error with its reason, or a redirect.
+    pub answer: Option<String>,
     /// All endpoints, also those that get no requests.
     pub endpoints: Vec<EndpointView>,
 }
