@@ -1,6 +1,7 @@
 //! The command line: what may be said, and which part of the program it is said to.
 
 pub(crate) mod check;
+pub(crate) mod explain;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ enum Command {
     Run(RunArgs),
     /// Print every problem of manifests, with its place and how to mend it
     Check(check::CheckArgs),
+    /// Say which rule, share and endpoints a request would get, and why
+    Explain(explain::ExplainArgs),
     /// Show a rollout on this machine: pods, load, weights 0 to 100 %, and that nothing is lost
     Demo(demo::Options),
     /// A pod of the demo
@@ -41,6 +44,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => app::run(args),
             Command::Check(args) => check::run(&args),
+            Command::Explain(args) => explain::run(&args),
             Command::Demo(options) => demo::run(&options),
             Command::DemoPod(options) => demo::pod::run(&options),
             Command::DemoProxy(options) => demo::leash::run(&options),

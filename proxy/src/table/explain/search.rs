@@ -1,6 +1,6 @@
 //! Looking at everything in order, and saying why.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -275,14 +275,11 @@ fn why_host(winner: &VirtualHost, other: &VirtualHost) -> String {
 /// Among equal conditions: the older route, then the first by name, then the first rule.
 fn why_route(winner: &Candidate, other: &Candidate) -> String {
     let (a, b) = (&winner.rule.id, &other.rule.id);
-    if a.route == b.route {
-        "equal conditions: it comes first in the route".to_owned()
-    } else if a.route < b.route {
-        format!(
-            "equal conditions: its route is older, or as old and first by name ({} before {})",
-            a.route, b.route
-        )
-    } else {
-        "equal conditions: its route is older (metadata.creationTimestamp)".to_owned()
+    match a.route.cmp(&b.route) {
+        Ordering::Equal => "equal conditions: it comes first in the route".to_owned(),
+        Ordering::Less => {
+            format!("equal conditions: its route is older, or as old and first by name ({} before {})", a.route, b.route)
+        }
+        Ordering::Greater => "equal conditions: its route is older (metadata.creationTimestamp)".to_owned(),
     }
 }

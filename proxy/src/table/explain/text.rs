@@ -78,24 +78,24 @@ impl Explanation {
                 writeln!(f, "  answer     {status} {reason}: no rule matches")
             }
             Answer::Error { status, reason } => {
-                writeln!(f, "  answer     {status} {reason}: {}", self.error_help(reason))
+                writeln!(f, "  answer     {status} {reason}: {}", error_help(reason))
             }
             Answer::Unreachable => writeln!(f, "  answer     none: the connection is refused"),
         }
     }
 
-    /// What an error that the rule itself gives means.
-    fn error_help(&self, reason: &str) -> &'static str {
-        match reason {
-            "no_backend" => "the rule has no backendRefs",
-            "zero_weights" => "all weights of the rule are 0",
-            "unsupported_filter" => "the rule has a filter that is not supported yet",
-            _ => "the rule cannot be followed",
-        }
-    }
-
     fn write_notes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.notes.iter().try_for_each(|note| writeln!(f, "  note       {note}"))
+    }
+}
+
+/// What an error that the rule itself gives means.
+fn error_help(reason: &str) -> &'static str {
+    match reason {
+        "no_backend" => "the rule has no backendRefs",
+        "zero_weights" => "all weights of the rule are 0",
+        "unsupported_filter" => "the rule has a filter that is not supported yet",
+        _ => "the rule cannot be followed",
     }
 }
 
