@@ -153,7 +153,10 @@ fn ask(args: &ExplainArgs) -> Result<Explanation, Failure> {
     let said = || String::from_utf8_lossy(&body).trim().to_owned();
     match status {
         200 => serde_json::from_slice(&body).map_err(|error| {
-            Failure::Unanswered(format!("{} does not answer like this version of watershed: {error}", args.admin))
+            Failure::Unanswered(format!(
+                "{} does not answer like this version of watershed: {error}",
+                args.admin
+            ))
         }),
         400 => Err(Failure::Usage(said())),
         _ => Err(Failure::Unanswered(format!("{} answers {status}: {}", args.admin, said()))),
@@ -184,7 +187,7 @@ mod tests {
 
     use clap::Parser;
 
-    use super::{Explanation, ExplainArgs, ExplainOutput, Failure, explain, print};
+    use super::{ExplainArgs, ExplainOutput, Explanation, Failure, explain, print};
 
     #[derive(Debug, Parser)]
     struct Line {

@@ -69,8 +69,11 @@ mod tests {
                 protocol: AppProtocol::Http1,
             };
             let endpoint = Endpoint::new(index as u64 + 1, id, WORKERS);
-            (0..*load).for_each(|_| endpoint.begin(0));
-            (0..50 * (index as u32 % 2)).for_each(|_| endpoint.begin(1));
+            for (worker, load) in [*load, 50 * (index as u32 % 2)].into_iter().enumerate() {
+                for _ in 0..load {
+                    endpoint.begin(worker);
+                }
+            }
             (Arc::new(endpoint), 0)
         };
         Backend {

@@ -84,9 +84,9 @@ fn a_canary_of_one_percent_is_not_starved_by_a_swap_every_20_requests() {
 fn picks_are_counted_on_until_the_weights_change() {
     let mut compiler = compiler(1);
     let first = routed(&compile(&mut compiler, 1, vec![candidate("/", &hello([1, 1]))]), "h/");
-    (0..10).for_each(|_| {
+    for _ in 0..10 {
         request(split(&first));
-    });
+    }
     let same = routed(&compile(&mut compiler, 2, vec![candidate("/moved", &hello([1, 1]))]), "h/moved");
     assert_eq!(split(&same).picks.sums().iter().sum::<u64>(), 10);
 

@@ -278,7 +278,10 @@ fn why_route(winner: &Candidate, other: &Candidate) -> String {
     match a.route.cmp(&b.route) {
         Ordering::Equal => "equal conditions: it comes first in the route".to_owned(),
         Ordering::Less => {
-            format!("equal conditions: its route is older, or as old and first by name ({} before {})", a.route, b.route)
+            format!(
+                "equal conditions: its route is older, or as old and first by name ({} before {})",
+                a.route, b.route
+            )
         }
         Ordering::Greater => "equal conditions: its route is older (metadata.creationTimestamp)".to_owned(),
     }
