@@ -68,8 +68,8 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub(crate) rate: u32,
     /// Worker threads of the proxy [default: one per core]
-    #[arg(long)]
-    pub(crate) workers: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: Option<u16>,
     /// An empty or absent folder to work in; it is left as it is at the end [default: a temporary one, removed]
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,

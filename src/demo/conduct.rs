@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::Options;
 use super::exchange::Ids;
 use super::folders::Folders;
+use super::leash::own_binary;
 use super::ledger::{Audit, Evidence, Kill};
 use super::load::{Load, Plan, Progress, Tally};
 use super::manifests::{self, CANARY, VERSIONS};
@@ -74,11 +75,7 @@ impl<'a> Conduct<'a> {
             screen.say(&said)?;
         }
         let proxy = Proxy::start(folders, options.workers).await?;
-        screen.say(&format!(
-            "started the proxy (process {}): watershed run -f {}",
-            proxy.id(),
-            folders.manifests().display()
-        ))?;
+        screen.say(&format!("started the proxy (process {}):\n  {}", proxy.id(), proxy.command))?;
         screen.say(&format!("everything is ready after {} ms", began.elapsed().as_millis()))?;
         Ok(Self {
             options,
@@ -282,13 +279,16 @@ fn commands(proxy: &Proxy, root: &Path) -> String {
     let (gateway, admin, services, root) = (proxy.gateway, proxy.admin, proxy.services, root.display());
     let stable = VERSIONS[0].service;
     let canary = VERSIONS[CANARY].service;
+    let binary = own_binary();
+    let here = std::env::current_dir().unwrap_or_default();
+    let watershed = binary.strip_prefix(here).unwrap_or(&binary).display();
     format!(
         "\
 Everything is left running. Try, in another terminal:
   curl http://{gateway}/
   for i in $(seq 20); do curl -s http://{gateway}/; done | grep -o '\"version\":\"[^\"]*\"' | sort | uniq -c
   curl -H 'Host: {stable}' http://{services}/          # one Service by its name, whatever the route says
-  watershed explain -f {root}/manifests http://{gateway}/
+  {watershed} explain -f {root}/manifests http://{gateway}/
   sed -i 's/weight: .*/weight: 50/' {root}/manifests/route.yaml     # halves, at once
   sed -i 's/replicas: .*/replicas: 4/' {root}/deployments/{canary}.yaml
   curl -s http://{admin}/metrics | grep watershed_requests_total

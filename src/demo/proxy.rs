@@ -38,6 +38,8 @@ const ATTEMPTS: u32 = 5;
 #[derive(Debug)]
 pub(super) struct Proxy {
     child: Child,
+    /// What a user would type to start it.
+    pub(super) command: String,
     /// Its admin address.
     pub(super) admin: SocketAddr,
     /// The Gateway's address.
@@ -48,7 +50,7 @@ pub(super) struct Proxy {
 
 impl Proxy {
     /// Writes the Gateway, starts the proxy and waits until it is ready.
-    pub(super) async fn start(folders: &Folders, workers: Option<usize>) -> anyhow::Result<Self> {
+    pub(super) async fn start(folders: &Folders, workers: Option<u16>) -> anyhow::Result<Self> {
         let mut last = None;
         for _ in 0..ATTEMPTS {
             let mut proxy = Self::spawn(folders, workers)?;
@@ -61,19 +63,20 @@ impl Proxy {
         Err(last.expect("the loop runs at least once and ends early unless it failed"))
     }
 
-    fn spawn(folders: &Folders, workers: Option<usize>) -> anyhow::Result<Self> {
+    fn spawn(folders: &Folders, workers: Option<u16>) -> anyhow::Result<Self> {
         let [gateway, admin, services] = free_addrs()?;
         manifests::replace(&folders.manifests().join("gateway.yaml"), &manifests::gateway(gateway))?;
-        let parent = std::process::id();
-        let mut args: Vec<String> = ["demo-proxy".into(), format!("--parent={parent}"), "--".into()].into();
-        args.extend(["run".into(), "-f".into(), folders.manifests().display().to_string()]);
+        let mut args: Vec<String> =
+            vec!["run".into(), "-f".into(), folders.manifests().display().to_string()];
         args.extend(["--admin".into(), admin.to_string(), "--service-listener".into(), services.to_string()]);
         args.extend(["--state-dir".into(), folders.state().display().to_string()]);
         if let Some(workers) = workers {
             args.extend(["--workers".into(), workers.to_string()]);
         }
+        let command = format!("watershed {}", args.join(" "));
+        args.splice(..0, ["demo-proxy".into(), format!("--parent={}", std::process::id()), "--".into()]);
         let child = Child::start(&args, &folders.logs().join("proxy.log"), Output::Log)?;
-        Ok(Self { child, admin, gateway, services })
+        Ok(Self { child, command, admin, gateway, services })
     }
 
     async fn ready(&mut self) -> anyhow::Result<()> {

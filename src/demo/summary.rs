@@ -47,7 +47,7 @@ pub(super) fn text(phases: &[PhaseEnd], audit: &Audit, width: usize) -> String {
         row(&mut text, &what, *tally, layout);
     }
     row(&mut text, "in flight on the killed pod", audit.in_flight_on_killed, layout);
-    let _ = writeln!(text, "GETs repeated on another pod after the kill: {}", thousands(audit.repeated));
+    let _ = writeln!(text, "GETs that the proxy repeated: {}", thousands(audit.repeated));
     let _ = writeln!(text, "POSTs run twice: {}", thousands(audit.posts_run_twice));
     for (kind, count) in &audit.errors {
         let _ = writeln!(text, "error: {kind}: {}", thousands(*count));
@@ -131,7 +131,7 @@ requests                            client      proxy       pods
 answered by hello-v1 (1.0.0)        11,998     11,998     11,998
 answered by hello-v2 (2.0.0)         8,001      8,001      8,001
 in flight on the killed pod              1          1          0
-GETs repeated on another pod after the kill: 0
+GETs that the proxy repeated: 0
 POSTs run twice: 0
 error: 502 upstream_closed: 1
 the client's, the proxy's and the pods' counts agree exactly

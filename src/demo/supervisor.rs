@@ -3,27 +3,23 @@
 //! It is the only part that starts processes; the proxy never does. It tells the proxy about pods only by writing their files,
 //! and takes orders from files too: a Deployment's `replicas`, a Pod's `deletionTimestamp`, a Pod file that somebody removed.
 
+mod managed;
+
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 
 use super::child::{Child, Output};
-use super::deployment::{Deployment, Identity, is_terminating};
+use super::deployment::Identity;
 use super::exchange::Ids;
 use super::folders::Folders;
 use super::ledger::PodBook;
-use super::manifests::{self, VERSIONS};
+use super::manifests::VERSIONS;
 use super::pod;
-use super::replicas::{State, Step, plan};
-
-/// A pod that lives shorter than this died of itself, not of what happened to it.
-const QUICK_DEATH: Duration = Duration::from_secs(1);
-
-/// After so many of them the supervisor gives up and shows why.
-const QUICK_DEATHS_MAX: u32 = 5;
+use managed::{Managed, Pod};
 
 /// How long the pods get to end when the demo ends.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -39,34 +35,6 @@ pub(super) struct Supervisor {
     records: PathBuf,
     deployments: Vec<Managed>,
     books: Vec<(String, usize, PathBuf)>,
-}
-
-#[derive(Debug)]
-struct Managed {
-    file: PathBuf,
-    seen: Option<SystemTime>,
-    deployment: Deployment,
-    version: usize,
-    pods: Vec<Pod>,
-    quick_deaths: u32,
-}
-
-#[derive(Debug)]
-struct Pod {
-    identity: Identity,
-    child: Child,
-    file: PathBuf,
-    written: Option<SystemTime>,
-    stage: Stage,
-    since: Instant,
-    expected_to_die: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Serving,
-    Withdrawn,
-    Ending,
 }
 
 /// A pod that was killed on purpose, and when.
@@ -105,15 +73,8 @@ impl Supervisor {
     pub(super) async fn tick(&mut self) -> anyhow::Result<Vec<String>> {
         let mut said = Vec::new();
         for index in 0..self.deployments.len() {
-            let managed = &mut self.deployments[index];
-            said.extend(managed.reread());
-            managed.notice_orders();
-            let states = managed.states()?;
-            let (steps, starts) = plan(managed.deployment.replicas, &states);
-            // Indexes stay valid because what is forgotten is removed from the end backwards.
-            for step in steps.into_iter().rev() {
-                said.extend(managed.take(step)?);
-            }
+            let (happened, starts) = self.deployments[index].tick()?;
+            said.extend(happened);
             for _ in 0..starts {
                 said.push(self.start(index).await?);
             }
@@ -137,26 +98,16 @@ impl Supervisor {
         let addr = line.trim().strip_prefix("listening on ").and_then(|addr| addr.parse().ok());
         let addr = addr.ok_or_else(|| anyhow!("pod {name} said {line:?} instead of its address"))?;
         let identity = Identity { name: name.clone(), uid: uid(), addr };
-        let file = self.pods_folder.join(format!("{name}.yaml"));
-        manifests::replace(&file, &managed.deployment.pod(&identity, None))?;
         let pid = child.id();
         self.books.push((name.clone(), managed.version, record));
-        managed.pods.push(Pod {
-            identity,
-            child,
-            written: modified(&file),
-            file,
-            stage: Stage::Serving,
-            since: Instant::now(),
-            expected_to_die: false,
-        });
+        managed.add(identity, child, &self.pods_folder)?;
         Ok(format!("started pod {name} on {addr} (process {pid})"))
     }
 
     /// Kills the oldest serving pod of this version with SIGKILL and waits until its process, and with it its sockets, is gone.
     pub(super) async fn kill_one(&mut self, version: usize) -> anyhow::Result<Killed> {
-        let pods = self.deployments.iter_mut().filter(|managed| managed.version == version);
-        let pod = pods.flat_map(|managed| &mut managed.pods).find(|pod| pod.stage == Stage::Serving);
+        let mut of_version = self.deployments.iter_mut().filter(|managed| managed.version == version);
+        let pod = of_version.find_map(Managed::oldest_serving);
         let pod =
             pod.ok_or_else(|| anyhow!("no pod of {} is there to be killed", VERSIONS[version].service))?;
         pod.expected_to_die = true;
@@ -192,122 +143,6 @@ impl Supervisor {
             pod.child.wait(STOP_MAX).await?;
         }
         Ok(())
-    }
-}
-
-impl Managed {
-    fn read(file: PathBuf) -> anyhow::Result<Self> {
-        let seen = modified(&file);
-        let shown = file.display().to_string();
-        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {shown}"))?;
-        let deployment = Deployment::parse(&text).with_context(|| shown.clone())?;
-        let label = deployment.labels.get("version");
-        let version = VERSIONS.iter().position(|version| label.is_some_and(|label| label == version.label));
-        let version =
-            version.ok_or_else(|| anyhow!("{shown}: its label version is none of the demo's two"))?;
-        Ok(Self { file, seen, deployment, version, pods: Vec::new(), quick_deaths: 0 })
-    }
-
-    /// Takes an edited Deployment; a broken one leaves the last good one in force.
-    fn reread(&mut self) -> Option<String> {
-        let now = modified(&self.file);
-        if now == self.seen {
-            return None;
-        }
-        self.seen = now;
-        match Self::read(self.file.clone()) {
-            Ok(Self { deployment, version, .. }) if version == self.version => {
-                let said = format!("{} asks for {} pods", deployment.name, deployment.replicas);
-                self.deployment = deployment;
-                Some(said)
-            }
-            Ok(_) => {
-                Some(format!("{}: a running Deployment cannot change its version here", self.file.display()))
-            }
-            Err(error) => Some(format!("{error:#}; the last good one stays in force")),
-        }
-    }
-
-    /// Finds the pods that somebody deleted, by marking their file or by removing it.
-    fn notice_orders(&mut self) {
-        for pod in self.pods.iter_mut().filter(|pod| pod.stage == Stage::Serving) {
-            let now = modified(&pod.file);
-            if now == pod.written {
-                continue;
-            }
-            pod.written = now;
-            let text = fs::read_to_string(&pod.file);
-            if text.map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |text| is_terminating(&text))
-            {
-                pod.enter(Stage::Withdrawn);
-            }
-        }
-    }
-
-    fn states(&mut self) -> io::Result<Vec<State>> {
-        let state = |pod: &mut Pod| {
-            let since = pod.since.elapsed();
-            Ok(match (pod.child.ended()?, pod.stage) {
-                (Some(_), _) => State::Ended,
-                (None, Stage::Serving) => State::Serving,
-                (None, Stage::Withdrawn) => State::Withdrawn(since),
-                (None, Stage::Ending) => State::Ending(since),
-            })
-        };
-        self.pods.iter_mut().map(state).collect()
-    }
-
-    fn take(&mut self, step: Step) -> anyhow::Result<Option<String>> {
-        match step {
-            Step::Withdraw(index) => {
-                let pod = &mut self.pods[index];
-                let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-                manifests::replace(&pod.file, &self.deployment.pod(&pod.identity, Some(&now)))?;
-                pod.enter(Stage::Withdrawn);
-                return Ok(Some(format!("withdrew pod {}", pod.identity.name)));
-            }
-            Step::Terminate(index) => {
-                self.pods[index].child.ask_to_end();
-                self.pods[index].enter(Stage::Ending);
-            }
-            Step::Kill(index) => self.pods[index].child.kill()?,
-            Step::Forget(index) => return self.forget(index).map(Some),
-        }
-        Ok(None)
-    }
-
-    fn forget(&mut self, index: usize) -> anyhow::Result<String> {
-        let mut pod = self.pods.remove(index);
-        remove(&pod.file)?;
-        let name = &pod.identity.name;
-        if pod.expected_to_die || pod.stage != Stage::Serving {
-            return Ok(format!("removed pod {name}"));
-        }
-        let how = pod.child.ended()?.map_or_else(String::new, |status| status.to_string());
-        let said = format!("pod {name} died ({how}); its last lines:\n{}", pod.child.last_lines());
-        self.quick_deaths += u32::from(pod.since.elapsed() < QUICK_DEATH);
-        if self.quick_deaths >= QUICK_DEATHS_MAX {
-            bail!("{} keeps dying: {said}", self.deployment.name);
-        }
-        Ok(said)
-    }
-}
-
-impl Pod {
-    fn enter(&mut self, stage: Stage) {
-        self.stage = stage;
-        self.since = Instant::now();
-    }
-}
-
-fn modified(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).and_then(|data| data.modified()).ok()
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done,
     }
 }
 
