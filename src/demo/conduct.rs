@@ -190,7 +190,8 @@ impl<'a> Conduct<'a> {
     fn frame(&mut self, load: &Load) -> anyhow::Result<()> {
         let mut progress = load.progress();
         let took = self.recent.until.elapsed();
-        if took >= RECENT {
+        // Half a tick early at most, so that a line every second finds a second that is over.
+        if took + TICK / 2 >= RECENT {
             self.recent = Recent { tally: progress.take_recent(), took, until: Instant::now() };
         }
         let (recent, whole) = (&self.recent, progress.whole());
