@@ -85,10 +85,10 @@ async fn accept(listener: std::net::TcpListener, state: Arc<AdminState>) {
             return;
         }
     };
-    let service = ServiceBuilder::new()
-        .timeout(ANSWER_TIMEOUT)
-        .concurrency_limit(CONCURRENT_REQUESTS)
-        .service(service_fn(move |request| answer(Arc::clone(&state), request)));
+    let service =
+        ServiceBuilder::new().timeout(ANSWER_TIMEOUT).concurrency_limit(CONCURRENT_REQUESTS).service(
+            service_fn(move |request| std::future::ready(Ok::<_, Infallible>(answer(&state, &request)))),
+        );
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of file descriptors, most likely.
@@ -112,21 +112,22 @@ async fn accept(listener: std::net::TcpListener, state: Arc<AdminState>) {
     }
 }
 
-async fn answer(state: Arc<AdminState>, request: Request<Incoming>) -> Result<Reply, Infallible> {
+fn answer(state: &AdminState, request: &Request<Incoming>) -> Reply {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n");
         reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Ok(reply);
+        return reply;
     }
     let query = request.uri().query().unwrap_or_default();
-    Ok(match request.uri().path() {
+    match request.uri().path() {
         "/" => text(StatusCode::OK, INDEX),
-        "/metrics" => metrics::answer(&state),
+        "/metrics" => metrics::answer(state),
         "/livez" => text(StatusCode::OK, "ok\n"),
-        "/readyz" => health::readyz(&state, query),
-        "/debug/config" => debug::answer(&state),
+        "/readyz" => health::readyz(state, query),
+        "/debug/config" => debug::answer(state),
+        "/api/v1/explain" => debug::explain(state, query),
         _ => text(StatusCode::NOT_FOUND, format!("nothing is here; there is:\n{INDEX}")),
-    })
+    }
 }
 
 const INDEX: &str = "\
@@ -134,6 +135,7 @@ const INDEX: &str = "\
 /livez            200 while the process runs
 /readyz           200 while traffic is taken; ?verbose lists problems and warnings
 /debug/config     what is served: listeners, routes, splits, endpoints
+/api/v1/explain   which rule a request would get and why: ?url=URL&method=M&header=NAME:%20VALUE
 ";
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Reply {

@@ -58,7 +58,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     tracing::info!(address = %admin.address, "admin");
     let running = match driver::start(control_options(&args)?).await {
         Ok(running) => running,
-        Err(error) => return Ok(refuse(error)),
+        Err(error) => return Ok(refuse(&error)),
     };
     let mut proxy = Proxy::start(&settings(&args, workers)).context("cannot start the workers")?;
     let Running { mut snapshots, status, reload, driver } = running;
@@ -66,7 +66,9 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     state.connect(proxy.telemetry(), status, snapshots.clone());
     let failed = apply(&mut proxy, &first, &state);
     if !failed.is_empty() {
-        failed.iter().for_each(|error| eprintln!("watershed: {error}"));
+        for error in &failed {
+            eprintln!("watershed: {error}");
+        }
         return Ok(ExitCode::FAILURE);
     }
     while proxy.acknowledged() < first.generation {
@@ -174,11 +176,13 @@ fn state_directory(args: &RunArgs) -> Option<std::path::PathBuf> {
 }
 
 /// Says why there is nothing to serve: every problem with its line, then the summary.
-fn refuse(error: StartError) -> ExitCode {
-    if let StartError::Refused { problems, .. } = &error {
+fn refuse(error: &StartError) -> ExitCode {
+    if let StartError::Refused { problems, .. } = error {
         let mut problems = problems.clone();
         load::show_excerpts(&mut problems);
-        problems.iter().for_each(|problem| eprintln!("{problem}\n"));
+        for problem in &problems {
+            eprintln!("{problem}\n");
+        }
     }
     eprintln!("watershed: {error}");
     ExitCode::FAILURE

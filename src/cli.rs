@@ -67,7 +67,7 @@ pub(crate) struct RunArgs {
     /// Worker threads [default: one for each core that the process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
-    /// Where last good versions of objects are kept [default: $STATE_DIRECTORY, else under $XDG_STATE_HOME]
+    /// Where last good versions of objects are kept [default: `$STATE_DIRECTORY`, else under `$XDG_STATE_HOME`]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// Start without objects that are in error and have no last good version
@@ -85,7 +85,7 @@ pub(crate) struct RunArgs {
     /// How the log on standard error is written
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-    /// What is logged: error, warn, info, debug, or directives as for RUST_LOG
+    /// What is logged: error, warn, info, debug, or directives as for `RUST_LOG`
     #[arg(long, value_name = "FILTER", default_value = "info", env = "WATERSHED_LOG")]
     pub log: String,
     /// Answer larger request bodies with 413 [default: no limit]

@@ -285,7 +285,7 @@ pub(crate) struct Download {
     // Dropped in this order: hyper must see that nobody reads before the connection is offered for reuse.
     incoming: Incoming,
     lease: crate::upstream::Lease,
-    record: crate::record::Record,
+    record: Box<crate::record::Record>,
     stall: Limit,
     deadline: Option<(Pin<Box<tokio::time::Sleep>>, Reason)>,
     ended: bool,
@@ -295,7 +295,7 @@ impl Download {
     pub(crate) fn new(
         incoming: Incoming,
         lease: crate::upstream::Lease,
-        record: crate::record::Record,
+        record: Box<crate::record::Record>,
         stall: Ticks,
         deadline: Option<(tokio::time::Instant, Reason)>,
     ) -> Self {

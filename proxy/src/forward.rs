@@ -1,7 +1,7 @@
 //! Forwarding: the request's message made ready for the next hop, attempts at endpoints, and the response on its way back.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -33,57 +33,60 @@ use crate::worker::Worker;
 /// Says which revision answered, where `--revision-header` asks for it.
 const REVISION_HEADER: HeaderName = HeaderName::from_static("watershed-revision");
 
-/// A request that is on its way to a backend.
-struct Trip<'a> {
-    worker: &'a Rc<Worker>,
+/// A request that is on its way to a backend. Boxed by its maker: everything that waits then is one pointer.
+#[derive(Debug)]
+pub(crate) struct Trip {
+    worker: Rc<Worker>,
     rule: Arc<Rule>,
     arm: usize,
-    record: Record,
+    backend: Arc<Backend>,
+    record: Box<Record>,
+    request: Request<RequestBody>,
     /// The protocol to upgrade to, and the client's half of it.
     upgrade: Option<(HeaderValue, OnUpgrade)>,
     gate: Option<Arc<Gate>>,
 }
 
-/// Forwards a request to the arm that the split chose for it.
-pub(crate) async fn forward(
-    worker: &Rc<Worker>,
-    conn: &ConnState,
-    mut request: Request<Incoming>,
-    rule: Arc<Rule>,
-    arm: usize,
-    mut record: Record,
-) -> Result<Response<ResponseBody>, (Reason, Record)> {
-    let target = arm_of(&rule, arm);
-    let ArmTarget::Backend { backend, series } = &target.target else {
-        return Err((Reason::InvalidBackend, record));
-    };
-    let on_client =
-        request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
-    let (mut parts, incoming) = request.into_parts();
-    let said = prepare(worker, conn, &mut parts, &rule, target, &mut record);
-    let over_http1 =
-        backend.endpoints.first().is_none_or(|(endpoint, _)| endpoint.id.protocol == AppProtocol::Http1);
-    let upgrade = match (said.upgrade.clone(), on_client) {
-        // HTTP/2 has no upgrades; there the request goes on without asking for one (RFC 9110 section 7.8: it may be ignored).
-        (Some(protocol), Some(on_client)) if over_http1 && protocol != "h2c" => Some((protocol, on_client)),
-        _ => None,
-    };
-    let next_version = if over_http1 { Version::HTTP_11 } else { Version::HTTP_2 };
-    headers::set_for_next_hop(
-        &mut parts.headers,
-        &said,
-        upgrade.as_ref().map(|(protocol, _)| protocol),
-        next_version,
-    );
-    parts.version = Version::HTTP_11;
-    let gate = expects_continue(&parts).then(Arc::<Gate>::default);
-    let body = match body_of(worker, &parts, incoming, gate.clone(), over_http1) {
-        Ok(body) => body,
-        Err(reason) => return Err((reason, record)),
-    };
-    let (backend, series) = (Arc::clone(backend), series.clone());
-    let trip = Trip { worker, rule, arm, record, upgrade, gate };
-    trip.go(Request::from_parts(parts, body), &backend, &series).await
+impl Trip {
+    /// Makes a request ready for the arm that the split chose for it.
+    pub(crate) fn prepare(
+        worker: Rc<Worker>,
+        conn: &ConnState,
+        mut request: Request<Incoming>,
+        rule: Arc<Rule>,
+        arm: usize,
+        mut record: Box<Record>,
+    ) -> Result<Box<Self>, (Reason, Box<Record>)> {
+        let target = arm_of(&rule, arm);
+        let ArmTarget::Backend { backend, .. } = &target.target else {
+            return Err((Reason::InvalidBackend, record));
+        };
+        let backend = Arc::clone(backend);
+        let on_client =
+            request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
+        let (mut parts, incoming) = request.into_parts();
+        let said = prepare_head(&worker, conn, &mut parts, &rule, target, &mut record);
+        let over_http1 =
+            backend.endpoints.first().is_none_or(|(endpoint, _)| endpoint.id.protocol == AppProtocol::Http1);
+        let upgrade = match (said.upgrade.clone(), on_client) {
+            // HTTP/2 has no upgrades; there the request goes on without asking for one (RFC 9110 section 7.8 allows it).
+            (Some(protocol), Some(on_client)) if over_http1 && protocol != "h2c" => {
+                Some((protocol, on_client))
+            }
+            _ => None,
+        };
+        let next_version = if over_http1 { Version::HTTP_11 } else { Version::HTTP_2 };
+        let protocol = upgrade.as_ref().map(|(protocol, _)| protocol);
+        headers::set_for_next_hop(&mut parts.headers, &said, protocol, next_version);
+        parts.version = Version::HTTP_11;
+        let gate = expects_continue(&parts).then(Arc::<Gate>::default);
+        let body = match body_of(&worker, &parts, incoming, gate.clone(), over_http1) {
+            Ok(body) => body,
+            Err(reason) => return Err((reason, record)),
+        };
+        let request = Request::from_parts(parts, body);
+        Ok(Box::new(Self { worker, rule, arm, backend, record, request, upgrade, gate }))
+    }
 }
 
 fn arm_of(rule: &Rule, arm: usize) -> &Arm {
@@ -96,7 +99,7 @@ fn arm_of(rule: &Rule, arm: usize) -> &Arm {
 }
 
 /// Makes the head ready for the next hop.
-fn prepare(
+fn prepare_head(
     worker: &Worker,
     conn: &ConnState,
     parts: &mut Parts,
@@ -157,44 +160,42 @@ fn body_of(
     })
 }
 
-impl Trip<'_> {
+impl Trip {
     /// Tries endpoints until one answers or nothing may be tried any more.
-    async fn go(
-        mut self,
-        mut request: Request<RequestBody>,
-        backend: &Backend,
-        series: &[Arc<Series>],
-    ) -> Result<Response<ResponseBody>, (Reason, Record)> {
-        let limits = &self.worker.shared.limits;
+    pub(crate) async fn go(mut self: Box<Self>) -> Result<Response<ResponseBody>, (Reason, Box<Record>)> {
         let (mut unreachable, mut sent) = (Vec::new(), 0);
         let mut last = Reason::NoReadyEndpoint;
         loop {
-            let Some(index) = backend.choose(self.worker.index, self.worker.random(), &unreachable) else {
-                return Err((last, self.record));
-            };
-            let (endpoint, revision) = &backend.endpoints[index];
-            self.record.set_endpoint(endpoint);
-            self.record.set_series(&series[usize::from(*revision)]);
-            let failure = match self.attempt(endpoint, request).await {
-                Ok(exchanged) => {
-                    let revision = Arc::clone(&backend.revisions[usize::from(*revision)]);
-                    return self.deliver(exchanged, &revision);
-                }
+            let chosen = self.backend.choose(self.worker.index, self.worker.random(), &unreachable);
+            let Some(index) = chosen else { return Err((last, self.record)) };
+            let (endpoint, revision) = self.backend.endpoints[index].clone();
+            self.record.set_endpoint(&endpoint);
+            let series = Arc::clone(self.series_of(revision));
+            self.record.set_series(series);
+            let failure = match self.attempt(&endpoint).await {
+                Ok(exchanged) => return self.deliver(exchanged, revision),
                 Err(failure) => failure,
             };
             last = failure.reason;
-            let Some((again, cause)) = failure.again else {
-                return Err((last, self.record));
-            };
+            let Some((again, cause)) = failure.again else { return Err((last, self.record)) };
             match cause {
                 Cause::Connect => unreachable.push(endpoint.key),
                 Cause::Unsent | Cause::Stale => sent += 1,
             }
+            let limits = &self.worker.shared.limits;
             if unreachable.len() >= limits.connect_attempts || sent >= limits.send_attempts {
                 return Err((last, self.record));
             }
             self.count_retry(cause);
-            request = *again;
+            self.request = *again;
+        }
+    }
+
+    fn series_of(&self, revision: u16) -> &Arc<Series> {
+        let arm = arm_of(&self.rule, self.arm);
+        match &arm.target {
+            ArmTarget::Backend { series, .. } => &series[usize::from(revision)],
+            _ => &arm.series,
         }
     }
 
@@ -209,14 +210,12 @@ impl Trip<'_> {
     }
 
     /// One attempt at one endpoint within the rule's deadlines.
-    async fn attempt(
-        &self,
-        endpoint: &Arc<Endpoint>,
-        request: Request<RequestBody>,
-    ) -> Result<Exchanged, Failure> {
-        let exchange = upstream::exchange(self.worker, endpoint, request, self.gate.as_ref());
+    async fn attempt(&mut self, endpoint: &Arc<Endpoint>) -> Result<Exchanged, Failure> {
+        let request = std::mem::replace(&mut self.request, Request::new(RequestBody::Empty));
+        let deadline = self.deadline(Instant::now());
         let stall = Limit::new(ticks(self.worker.shared.limits.response_stall));
-        match within(exchange, stall, self.deadline(Instant::now())).await {
+        let exchange = pin!(upstream::exchange(&self.worker, endpoint, request, self.gate.as_ref()));
+        match within(exchange, stall, deadline).await {
             Ok(result) => result,
             Err(reason) => Err(Failure { reason, again: None }),
         }
@@ -237,16 +236,16 @@ impl Trip<'_> {
 
     /// Sends the response on to the client.
     fn deliver(
-        mut self,
+        mut self: Box<Self>,
         exchanged: Exchanged,
-        revision: &str,
-    ) -> Result<Response<ResponseBody>, (Reason, Record)> {
+        revision: u16,
+    ) -> Result<Response<ResponseBody>, (Reason, Box<Record>)> {
         let Exchanged { mut response, lease } = exchanged;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch_protocols(response, lease);
         }
         headers::remove_hop_by_hop(response.headers_mut());
-        self.finish_headers(&mut response, revision);
+        self.finish_headers(&mut response, &self.backend.revisions[usize::from(revision)]);
         self.record.set_status(response.status());
         let deadline = self.deadline(Instant::now());
         let stall = ticks(self.worker.shared.limits.response_stall);
@@ -278,10 +277,10 @@ impl Trip<'_> {
 
     /// A tunnel, if one was asked for: never before the endpoint has agreed (RUSTSEC-2026-0033).
     fn switch_protocols(
-        mut self,
+        mut self: Box<Self>,
         mut response: Response<Incoming>,
         mut lease: Lease,
-    ) -> Result<Response<ResponseBody>, (Reason, Record)> {
+    ) -> Result<Response<ResponseBody>, (Reason, Box<Record>)> {
         lease.poison();
         let Some((_, on_client)) = self.upgrade.take() else {
             return Err((Reason::UpstreamProtocol, self.record));
@@ -299,18 +298,17 @@ impl Trip<'_> {
         );
         rewrite::apply_to_response(&self.rule.filters, response.headers_mut());
         self.record.set_status(StatusCode::SWITCHING_PROTOCOLS);
-        tunnel::spawn(self.worker, on_client, on_endpoint, self.record);
+        tunnel::spawn(&self.worker, on_client, on_endpoint, self.record);
         Ok(response.map(|_| ResponseBody::Empty))
     }
 }
 
 /// Waits for a future no longer than a stall limit and, if there is one, a deadline.
 async fn within<T>(
-    future: impl Future<Output = T>,
+    mut future: Pin<&mut impl Future<Output = T>>,
     mut stall: Limit,
     deadline: Option<(Instant, Reason)>,
 ) -> Result<T, Reason> {
-    let mut future = pin!(future);
     let wait = poll_fn(|cx| {
         if let Poll::Ready(done) = future.as_mut().poll(cx) {
             return Poll::Ready(Ok(done));
@@ -324,6 +322,7 @@ async fn within<T>(
     });
     match deadline {
         None => wait.await,
-        Some((at, reason)) => tokio::time::timeout_at(at, wait).await.unwrap_or(Err(reason)),
+        // Boxed because few rules have deadlines, and every request would carry the room for the timer.
+        Some((at, reason)) => Box::pin(tokio::time::timeout_at(at, wait)).await.unwrap_or(Err(reason)),
     }
 }

@@ -74,8 +74,8 @@ impl Record {
     }
 
     /// Under which labels the request is counted.
-    pub(crate) fn set_series(&mut self, series: &Arc<Series>) {
-        self.series = Some(Arc::clone(series));
+    pub(crate) fn set_series(&mut self, series: Arc<Series>) {
+        self.series = Some(series);
     }
 
     pub(crate) fn set_request_id(&mut self, id: HeaderValue) {

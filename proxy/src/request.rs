@@ -8,18 +8,19 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::header::{CONNECTION, HOST, HeaderValue};
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use watershed_config::model::Redirect;
 
 use crate::body::ResponseBody;
 use crate::connection::ConnState;
+use crate::forward::Trip;
 use crate::headers::{self, HOST_LENGTH_MAX, Named};
 use crate::reason::Reason;
 use crate::record::{Facts, Record};
 use crate::table::{Action, ArmTarget, Head, Routed, Rule};
 use crate::worker::Worker;
-use crate::{forward, respond, rewrite};
+use crate::{respond, rewrite};
 
 /// Answers a request. A panic inside costs this request, not the worker.
 pub(crate) async fn handle(
@@ -27,59 +28,68 @@ pub(crate) async fn handle(
     conn: Rc<ConnState>,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
-    let version = request.version();
+    let asked_in = request.version();
     let draining = Rc::clone(&worker);
-    let answered = without_panics(answer(worker, conn, request)).await;
+    let answered = match without_panic(|| begin(worker, &conn, request)) {
+        Some(Begun::Answered(response)) => Some(response),
+        Some(Begun::Forwarding(trip)) => {
+            let mut forwarding = pin!(trip.go());
+            poll_fn(|cx| match without_panic(|| forwarding.as_mut().poll(cx)) {
+                Some(polled) => polled.map(Some),
+                None => Poll::Ready(None),
+            })
+            .await
+            .map(|went| went.unwrap_or_else(|(reason, record)| reject(reason, record)))
+        }
+        None => None,
+    };
     let mut response = answered.unwrap_or_else(|| respond::error(Reason::Internal, None));
     if draining.is_draining()
-        && version < Version::HTTP_2
-        && response.status() != http::StatusCode::SWITCHING_PROTOCOLS
+        && asked_in < Version::HTTP_2
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
     {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-async fn without_panics<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(Poll::Ready(done)) => Poll::Ready(Some(done)),
-        Ok(Poll::Pending) => Poll::Pending,
-        Err(_) => Poll::Ready(None),
-    })
-    .await
+/// What a call returns, or `None` if it panicked. The panic's message has been printed by then.
+fn without_panic<T>(call: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
-async fn answer(
-    worker: Rc<Worker>,
-    conn: Rc<ConnState>,
-    request: Request<Incoming>,
-) -> Response<ResponseBody> {
+/// What became of a request before anything was awaited.
+enum Begun {
+    Answered(Response<ResponseBody>),
+    Forwarding(Box<Trip>),
+}
+
+/// All that is decided about a request, synchronously: no borrow of the table lives across an await, and what waits for an
+/// endpoint is small.
+fn begin(worker: Rc<Worker>, conn: &Rc<ConnState>, request: Request<Incoming>) -> Begun {
     let facts = Facts {
         method: request.method().clone(),
         uri: request.uri().clone(),
         host: request.headers().get(HOST).cloned(),
         request_id: request.headers().get(respond::REQUEST_ID_HEADER).cloned(),
     };
-    let mut record = Record::new(Rc::clone(&worker), Rc::clone(&conn), facts);
+    let mut record = Box::new(Record::new(Rc::clone(&worker), Rc::clone(conn), facts));
     let mut buffer = [0; HOST_LENGTH_MAX];
-    // Decided synchronously, so that no borrow of the table lives across an await.
-    let decided = decide(&worker, &conn, &request, &mut buffer, &mut record);
-    match decided {
-        Ok(Decided::Forward { rule, arm }) => {
-            let response = forward::forward(&worker, &conn, request, rule, arm, record).await;
-            response.unwrap_or_else(|(reason, record)| reject(reason, record))
-        }
+    match decide(&worker, conn, &request, &mut buffer, &mut record) {
+        Ok(Decided::Forward { rule, arm }) => match Trip::prepare(worker, conn, request, rule, arm, record) {
+            Ok(trip) => Begun::Forwarding(trip),
+            Err((reason, record)) => Begun::Answered(reject(reason, record)),
+        },
         Ok(Decided::Redirect(response)) => {
             record.set_status(response.status());
-            response
+            Begun::Answered(response)
         }
-        Err(reason) => reject(reason, record),
+        Err(reason) => Begun::Answered(reject(reason, record)),
     }
 }
 
 /// The answer that no pod made, counted as such.
-fn reject(reason: Reason, mut record: Record) -> Response<ResponseBody> {
+fn reject(reason: Reason, mut record: Box<Record>) -> Response<ResponseBody> {
     record.fail(reason);
     record.set_status(reason.status());
     respond::error(reason, record.request_id())
@@ -112,7 +122,7 @@ fn decide(
         match table.route(conn.bind, &head) {
             Routed::Rule(rule) => Some(Arc::clone(rule)),
             Routed::NoRoute(series) => {
-                record.set_series(series);
+                record.set_series(Arc::clone(series));
                 None
             }
             Routed::Gone => None,
@@ -126,7 +136,7 @@ fn decide(
             let arm = split.pick(ticket);
             split.picks.count(worker.index, arm);
             let chosen = &split.arms[arm];
-            record.set_series(&chosen.series);
+            record.set_series(Arc::clone(&chosen.series));
             match &chosen.target {
                 ArmTarget::Backend { .. } => Ok(Decided::Forward { rule, arm }),
                 ArmTarget::Redirect(redirect) => redirected(redirect, &rule, head.host, request),

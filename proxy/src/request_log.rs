@@ -135,7 +135,9 @@ fn write_all(queue: &Receiver<Line>) {
     while let Ok(first) = queue.recv() {
         write_one(&mut out, first);
         // Whatever has gathered meanwhile goes out with one flush.
-        queue.try_iter().for_each(|line| write_one(&mut out, line));
+        for line in queue.try_iter() {
+            write_one(&mut out, line);
+        }
         let _ = out.flush();
     }
 }

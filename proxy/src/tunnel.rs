@@ -18,10 +18,10 @@ use crate::worker::Worker;
 /// Bytes buffered in each direction.
 const BUFFER: usize = 16 * 1024;
 /// A peer that has vanished without a word is noticed after about this long, doubled by the kernel's own tries.
-const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(60);
+const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// Starts the tunnel as soon as both sides have switched.
-pub(crate) fn spawn(worker: &Rc<Worker>, client: OnUpgrade, endpoint: OnUpgrade, record: Record) {
+pub(crate) fn spawn(worker: &Rc<Worker>, client: OnUpgrade, endpoint: OnUpgrade, record: Box<Record>) {
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         let _open = Open::new(&worker);

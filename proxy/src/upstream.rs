@@ -112,7 +112,8 @@ pub(crate) async fn exchange(
     watch_informational(worker, &mut request, gate);
     match endpoint.id.protocol {
         AppProtocol::Http1 => http1::exchange(worker, pool, request).await,
-        AppProtocol::H2c => http2::exchange(worker, pool, request).await,
+        // Boxed so that the future of the common case stays small.
+        AppProtocol::H2c => Box::pin(http2::exchange(worker, pool, request)).await,
     }
 }
 

@@ -7,16 +7,30 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use watershed_config::Problem;
 use watershed_config::snapshot::{Backend, Bind, Listener, Rule, Snapshot, Target};
+use watershed_proxy::table::explain::explain_request;
 
 use super::metrics::refused;
 use super::state::Connected;
 use super::{AdminState, Reply, json, text};
 
+const STARTING: &str = "starting: the first snapshot is being read\n";
+
 pub(super) fn answer(state: &AdminState) -> Reply {
     let Some(connected) = state.connected() else {
-        return text(StatusCode::SERVICE_UNAVAILABLE, "starting: the first snapshot is being read\n");
+        return text(StatusCode::SERVICE_UNAVAILABLE, STARTING);
     };
     json(StatusCode::OK, &view(state, connected))
+}
+
+/// `/api/v1/explain`: what a request would get, and why, from the table that is being served.
+pub(super) fn explain(state: &AdminState, query: &str) -> Reply {
+    let Some(connected) = state.connected() else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, STARTING);
+    };
+    match explain_request(&connected.telemetry.table(), query) {
+        Ok(explanation) => json(StatusCode::OK, &explanation),
+        Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    }
 }
 
 fn view(state: &AdminState, connected: &Connected) -> Value {

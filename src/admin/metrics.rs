@@ -43,7 +43,7 @@ fn gather(connected: &Connected) -> Vec<MetricFamily> {
 /// Endpoints by Service, revision and state; `refused` are those that are ready but refused a connection.
 fn endpoints(connected: &Connected) -> Family {
     let refused = refused(&connected.telemetry.table());
-    let mut counts: BTreeMap<(Arc<str>, Arc<str>, Arc<str>, &str), u32> = BTreeMap::new();
+    let mut counts = BTreeMap::new();
     let mut seen = HashSet::new();
     for backend in backends(&connected.snapshot()) {
         for endpoint in &backend.endpoints {
@@ -62,7 +62,7 @@ fn endpoints(connected: &Connected) -> Family {
                 Arc::clone(&endpoint.revision),
                 state,
             );
-            *counts.entry(key).or_default() += 1;
+            *counts.entry(key).or_insert(0u32) += 1;
         }
     }
     let mut family =

@@ -203,7 +203,7 @@ impl Share {
 pub fn shares(shared: &Shared) -> Vec<Share> {
     let table = shared.table.load();
     let mut seen = std::collections::HashSet::new();
-    let mut shares = Vec::new();
+    let mut all = Vec::new();
     for rule in table.rules() {
         let Action::Split(split) = &rule.action else { continue };
         if !seen.insert(Arc::as_ptr(&split.picks)) {
@@ -213,7 +213,7 @@ pub fn shares(shared: &Shared) -> Vec<Share> {
         let picked = split.picks.sums();
         let total = picked.iter().sum();
         for (arm, picked) in split.arms.iter().zip(picked) {
-            shares.push(Share {
+            all.push(Share {
                 namespace: Arc::clone(&rule.id.route.namespace),
                 kind: rule.id.kind,
                 route: Arc::clone(&rule.id.route.name),
@@ -225,45 +225,47 @@ pub fn shares(shared: &Shared) -> Vec<Share> {
             });
         }
     }
-    shares.sort_by(|a, b| (&a.namespace, &a.route, &a.rule).cmp(&(&b.namespace, &b.route, &b.rule)));
-    shares
+    all.sort_by(|a, b| (&a.namespace, &a.route, &a.rule).cmp(&(&b.namespace, &b.route, &b.rule)));
+    all
 }
 
+type Pick = fn(&WorkerCells) -> &super::cells::Counter;
+
+/// Counters of workers that have no labels: name, help, cell.
+const WORKER_COUNTERS: [(&str, &str, Pick); 8] = [
+    ("connections_accepted_total", "Client connections accepted.", |cells| &cells.connections_accepted),
+    ("upstream_connects_total", "Connections opened to endpoints.", |cells| &cells.upstream_connects),
+    ("upstream_connect_failures_total", "Attempts to connect to an endpoint that failed.", |cells| {
+        &cells.upstream_connect_failures
+    }),
+    ("upstream_reused_total", "Requests sent on a connection that had been used before.", |cells| {
+        &cells.upstream_reused
+    }),
+    (
+        "upstream_informational_dropped_total",
+        "Informational responses (103 and the like) from pods that were not passed on.",
+        |cells| &cells.informational_dropped,
+    ),
+    ("upgrades_total", "Connections that became tunnels (WebSocket).", |cells| &cells.upgrades),
+    ("accept_paused_total", "Times that accepting paused because file descriptors ran out.", |cells| {
+        &cells.accept_paused
+    }),
+    (
+        "log_lines_dropped_total",
+        "Log lines about requests that were dropped because the writer fell behind.",
+        |cells| &cells.log_dropped,
+    ),
+];
+
 fn workers(shared: &Shared) -> Vec<Family> {
-    let sum = |pick: fn(&WorkerCells) -> &super::cells::Counter| {
-        shared.cells.iter().map(|cells| pick(cells).value()).sum::<u64>() as f64
-    };
+    let sum = |pick: Pick| shared.cells.iter().map(|cells| pick(cells).value()).sum::<u64>() as f64;
     let gauge_of = |pick: fn(&crate::worker::UpstreamGauge) -> usize| {
         shared.upstream.iter().map(pick).sum::<usize>() as f64
     };
     let idle = gauge_of(|gauge| gauge.idle.load(Relaxed));
     let open = gauge_of(|gauge| gauge.open.load(Relaxed));
     let applied = shared.cells.iter().map(|cells| cells.generation.load(Relaxed)).min().unwrap_or(0);
-    let counters: [(&str, &str, fn(&WorkerCells) -> &super::cells::Counter); 8] = [
-        ("connections_accepted_total", "Client connections accepted.", |cells| &cells.connections_accepted),
-        ("upstream_connects_total", "Connections opened to endpoints.", |cells| &cells.upstream_connects),
-        ("upstream_connect_failures_total", "Attempts to connect to an endpoint that failed.", |cells| {
-            &cells.upstream_connect_failures
-        }),
-        ("upstream_reused_total", "Requests sent on a connection that had been used before.", |cells| {
-            &cells.upstream_reused
-        }),
-        (
-            "upstream_informational_dropped_total",
-            "Informational responses (103 and the like) from pods that were not passed on.",
-            |cells| &cells.informational_dropped,
-        ),
-        ("upgrades_total", "Connections that became tunnels (WebSocket).", |cells| &cells.upgrades),
-        ("accept_paused_total", "Times that accepting paused because file descriptors ran out.", |cells| {
-            &cells.accept_paused
-        }),
-        (
-            "log_lines_dropped_total",
-            "Log lines about requests that were dropped because the writer fell behind.",
-            |cells| &cells.log_dropped,
-        ),
-    ];
-    let mut families: Vec<Family> = counters
+    let mut families: Vec<Family> = WORKER_COUNTERS
         .into_iter()
         .map(|(name, help, pick)| Family::counter(name, help).with(&[], sum(pick)))
         .collect();

@@ -22,7 +22,8 @@ pub(super) async fn exchange(
     let repeatable = is_repeatable(&request);
     let (mut conn, reused) = match pool.checkout(repeatable, &worker.shared.limits) {
         Some(conn) => (conn, true),
-        None => match open(worker, &pool).await {
+        // Boxed because it is rare, and larger than all the rest of an exchange.
+        None => match Box::pin(open(worker, &pool)).await {
             Ok(conn) => (conn, false),
             Err(reason) => return Err(Failure::again(reason, request, Cause::Connect)),
         },
