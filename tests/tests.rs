@@ -10,4 +10,7 @@
 mod support;
 
 mod architecture;
+mod lifecycle;
 mod smoke;
+mod weight_edits;
+mod zero_loss;

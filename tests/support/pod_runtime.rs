@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -124,30 +124,36 @@ fn serve(stream: TcpStream, speaks: Speaks, shared: &Arc<Shared>, shed: &watch::
     stream.set_nodelay(true).unwrap();
     shared.open.fetch_add(1, SeqCst);
     let (shared, shed) = (Arc::clone(shared), shed.clone());
-    let for_requests = Arc::clone(&shared);
-    let service =
-        service_fn(move |request| -> Answering { Box::pin(answer(Arc::clone(&for_requests), request)) });
+    let (for_requests, asked) = (Arc::clone(&shared), Arc::<AtomicBool>::default());
+    let is_asked = Arc::clone(&asked);
+    let service = service_fn(move |request| -> Answering {
+        is_asked.store(true, SeqCst);
+        Box::pin(answer(Arc::clone(&for_requests), request))
+    });
     let io = TokioIo::new(stream);
     tokio::spawn(async move {
         match speaks {
-            Speaks::Http1 => follow(http1::Builder::new().serve_connection(io, service), shed).await,
+            Speaks::Http1 => follow(http1::Builder::new().serve_connection(io, service), shed, &asked).await,
             Speaks::H2c => {
-                follow(http2::Builder::new(TokioExecutor::new()).serve_connection(io, service), shed).await;
+                let connection = http2::Builder::new(TokioExecutor::new()).serve_connection(io, service);
+                follow(connection, shed, &asked).await;
             }
         }
         shared.open.fetch_sub(1, SeqCst);
     });
 }
 
-/// Drives a connection to its end, and begins that end when told.
-async fn follow(connection: impl Server, mut shed: watch::Receiver<()>) {
+/// Drives a connection to its end, and begins that end when told; but nobody closes a connection that never had a request.
+async fn follow(connection: impl Server, mut shed: watch::Receiver<()>, asked: &AtomicBool) {
     let mut connection = pin!(connection);
     shed.mark_unchanged();
     loop {
         tokio::select! {
             // The proxy may reset it.
             _ = &mut connection => return,
-            Ok(()) = shed.changed() => connection.as_mut().finish(),
+            Ok(()) = shed.changed() => if asked.load(SeqCst) {
+                connection.as_mut().finish();
+            },
         }
     }
 }

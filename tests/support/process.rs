@@ -79,7 +79,7 @@ impl Start {
         let mut child = self.command.spawn().unwrap();
         let log = Log::follow(child.stderr.take().unwrap());
         let output = Log::follow(child.stdout.take().unwrap());
-        Watershed { child, log, output, services: self.services, _state: self.state, begun: Instant::now() }
+        Watershed { child, log, output, services: self.services, _state: self.state }
     }
 
     /// Starts it and waits for its end, which is to come by itself.
@@ -97,7 +97,6 @@ pub(crate) struct Watershed {
     output: Log,
     services: SocketAddr,
     _state: Option<TempDir>,
-    begun: Instant,
 }
 
 /// A process that has ended.
@@ -107,7 +106,7 @@ pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     /// Everything it wrote to standard error.
     pub(crate) log: String,
-    /// From the start, or from the call that awaited the end.
+    /// From the call that awaited the end.
     pub(crate) after: Duration,
 }
 
@@ -262,9 +261,10 @@ impl Watershed {
     /// Waits for its end, which is to come by itself.
     #[track_caller]
     pub(crate) fn end(mut self) -> Ended {
+        let begun = Instant::now();
         let status: ExitStatus = eventually_some("the end of the process", || self.child.try_wait().unwrap());
         self.log.finish();
-        Ended { code: status.code(), log: self.log.text(), after: self.begun.elapsed() }
+        Ended { code: status.code(), log: self.log.text(), after: begun.elapsed() }
     }
 }
 
