@@ -10,6 +10,8 @@
 mod support;
 
 mod architecture;
+mod hostile;
+mod hot_swap;
 mod lifecycle;
 mod smoke;
 mod weight_edits;

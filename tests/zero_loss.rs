@@ -65,7 +65,7 @@ fn run(speaks: Speaks) -> Tally {
     });
     tally.edits = edits;
     tally.generations = watershed.generation() - before;
-    tally.restarts = fleet.restarts();
+    (tally.restarts, tally.sheds) = (fleet.restarts(), fleet.sheds());
     tally.audit(fleet.pods());
     tally.compare(&watershed);
     tally

@@ -218,13 +218,13 @@ impl Engine {
 }
 
 fn log_problem(problem: &Problem) {
-    let (place, what) = (problem.place(), &problem.what);
+    let (place, field, what) = (problem.place(), &problem.field, &problem.what);
     let help = problem.help.as_deref().unwrap_or_default();
     let object = problem.object.as_ref().map(ToString::to_string).unwrap_or_default();
     match problem.severity {
-        Severity::Error => tracing::error!(%place, object, what, help, "rejected"),
-        Severity::Warning => tracing::warn!(%place, object, what, help, "problem in a manifest"),
-        Severity::Note => tracing::info!(%place, object, what, help, "note on a manifest"),
+        Severity::Error => tracing::error!(%place, object, field, what, help, "rejected"),
+        Severity::Warning => tracing::warn!(%place, object, field, what, help, "problem in a manifest"),
+        Severity::Note => tracing::info!(%place, object, field, what, help, "note on a manifest"),
     }
 }
 

@@ -1,12 +1,14 @@
 //! `/debug/config`: what is served, as JSON for people and scripts.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use http::StatusCode;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
 use watershed_config::Problem;
-use watershed_config::snapshot::{Backend, Bind, Listener, Rule, Snapshot, Target};
+use watershed_config::snapshot::{
+    Arm, Backend, Bind, Candidate, Endpoint, EndpointId, Listener, Rule, Snapshot, Target, VirtualHost,
+};
 use watershed_proxy::table::explain::explain_request;
 
 use super::metrics::refused;
@@ -19,7 +21,22 @@ pub(super) fn answer(state: &AdminState) -> Reply {
     let Some(connected) = state.connected() else {
         return text(StatusCode::SERVICE_UNAVAILABLE, STARTING);
     };
-    json(StatusCode::OK, &view(state, connected))
+    let (snapshot, status) = (connected.snapshot(), connected.status());
+    let refused = refused(&connected.telemetry.table());
+    let view = View {
+        generation: snapshot.generation.0,
+        generation_of_workers: connected.telemetry.generations(),
+        applied_at: humantime::format_rfc3339_millis(status.applied_at).to_string(),
+        source_lost: status.source_lost.as_deref(),
+        bind_errors: state.bind_errors(),
+        objects: status.objects.iter().map(|(kind, count)| (kind.as_str(), *count)).collect(),
+        last_good: status.last_good.iter().map(ToString::to_string).collect(),
+        problems: Each(|| status.problems.iter().map(problem)),
+        listeners: Each(|| snapshot.binds.iter().flat_map(listeners)),
+        splits: splits(connected),
+        backends: Each(|| backends(&snapshot).into_iter().map(|backend| backend_view(backend, &refused))),
+    };
+    json(StatusCode::OK, &view)
 }
 
 /// `/api/v1/explain`: what a request would get, and why, from the table that is being served.
@@ -33,70 +50,124 @@ pub(super) fn explain(state: &AdminState, query: &str) -> Reply {
     }
 }
 
-fn view(state: &AdminState, connected: &Connected) -> Value {
-    let (snapshot, status) = (connected.snapshot(), connected.status());
-    json!({
-        "generation": snapshot.generation.0,
-        "generation_of_workers": connected.telemetry.generations(),
-        "applied_at": humantime::format_rfc3339_millis(status.applied_at).to_string(),
-        "source_lost": status.source_lost,
-        "bind_errors": state.bind_errors(),
-        "objects": status.objects.iter().map(|(kind, count)| (kind.as_str(), *count)).collect::<std::collections::BTreeMap<_, _>>(),
-        "last_good": status.last_good.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "problems": status.problems.iter().map(problem).collect::<Vec<_>>(),
-        "listeners": snapshot.binds.iter().flat_map(listeners).collect::<Vec<_>>(),
-        "splits": splits(connected),
-        "backends": endpoints(connected, &snapshot),
+/// A list that is made while it is written. With ten thousand Services the page is tens of megabytes; as a tree in memory it
+/// would be ten times that.
+struct Each<F>(F);
+
+impl<F: Fn() -> I, I: IntoIterator<Item: Serialize>> Serialize for Each<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
+#[derive(Serialize)]
+struct View<'a, P: Serialize, L: Serialize, B: Serialize> {
+    generation: u64,
+    generation_of_workers: Vec<u64>,
+    applied_at: String,
+    source_lost: Option<&'a str>,
+    bind_errors: Vec<String>,
+    objects: BTreeMap<&'static str, usize>,
+    last_good: Vec<String>,
+    problems: P,
+    listeners: L,
+    splits: Vec<SplitView>,
+    backends: B,
+}
+
+#[derive(Serialize)]
+struct ProblemView<'a> {
+    severity: String,
+    place: String,
+    object: Option<String>,
+    field: &'a str,
+    what: &'a str,
+    help: Option<&'a str>,
+}
+
+fn problem(problem: &Problem) -> ProblemView<'_> {
+    ProblemView {
+        severity: problem.severity.to_string(),
+        place: problem.place(),
+        object: problem.object.as_ref().map(ToString::to_string),
+        field: &problem.field,
+        what: &problem.what,
+        help: problem.help.as_deref(),
+    }
+}
+
+#[derive(Serialize)]
+struct ListenerView<H: Serialize> {
+    address: String,
+    name: String,
+    hostname: String,
+    hosts: H,
+}
+
+fn listeners(bind: &Bind) -> impl Iterator<Item = impl Serialize> {
+    bind.listeners.iter().map(|listener: &Listener| ListenerView {
+        address: bind.address.to_string(),
+        name: listener.name.to_string(),
+        hostname: listener.hostname.to_string(),
+        hosts: Each(|| listener.hosts.iter().map(host)),
     })
 }
 
-fn problem(problem: &Problem) -> Value {
-    json!({
-        "severity": problem.severity.to_string(),
-        "place": problem.place(),
-        "object": problem.object.as_ref().map(ToString::to_string),
-        "field": problem.field,
-        "what": problem.what,
-        "help": problem.help,
-    })
+#[derive(Serialize)]
+struct HostView<R: Serialize> {
+    host: String,
+    port: Option<u16>,
+    routes: R,
 }
 
-fn listeners(bind: &Bind) -> impl Iterator<Item = Value> {
-    bind.listeners.iter().map(|listener| {
-        json!({
-            "address": bind.address.to_string(),
-            "name": listener.name.to_string(),
-            "hostname": listener.hostname.to_string(),
-            "hosts": hosts(listener),
-        })
-    })
+fn host(host: &VirtualHost) -> impl Serialize {
+    HostView {
+        host: host.host.to_string(),
+        port: host.port,
+        routes: Each(|| host.candidates.iter().map(candidate)),
+    }
 }
 
-fn hosts(listener: &Listener) -> Vec<Value> {
-    let view = |host: &watershed_config::snapshot::VirtualHost| {
-        json!({
-            "host": host.host.to_string(),
-            "port": host.port,
-            "routes": host.candidates.iter().map(|candidate| json!({
-                "match": candidate.matcher.to_string(),
-                "rule": candidate.rule.id.to_string(),
-                "backends": arms(&candidate.rule),
-            })).collect::<Vec<_>>(),
-        })
-    };
-    listener.hosts.iter().map(view).collect()
+#[derive(Serialize)]
+struct RouteView<A: Serialize> {
+    #[serde(rename = "match")]
+    matcher: String,
+    rule: String,
+    backends: A,
 }
 
-fn arms(rule: &Rule) -> Vec<Value> {
-    let view = |arm: &watershed_config::snapshot::Arm| match &arm.target {
+fn candidate(candidate: &Candidate) -> impl Serialize {
+    let rule: &Rule = &candidate.rule;
+    RouteView {
+        matcher: candidate.matcher.to_string(),
+        rule: rule.id.to_string(),
+        backends: Each(|| rule.arms.iter().map(arm)),
+    }
+}
+
+/// A reference that can be followed has a `service`, any other a `reference` and why it is `invalid`.
+#[derive(Serialize)]
+struct ArmView<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
+    weight: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invalid: Option<&'static str>,
+}
+
+fn arm(arm: &Arm) -> ArmView<'_> {
+    let weight = arm.weight;
+    match &arm.target {
         Target::Backend(backend) => {
-            json!({ "service": format!("{}:{}", backend.service, backend.port), "weight": arm.weight })
+            let service = Some(format!("{}:{}", backend.service, backend.port));
+            ArmView { service, reference: None, weight, invalid: None }
         }
         Target::Invalid { reference, why } => {
-            json!({ "reference": &**reference, "weight": arm.weight, "invalid": why.as_str() })
+            ArmView { service: None, reference: Some(reference), weight, invalid: Some(why.as_str()) }
         }
-    };
-    rule.arms.iter().map(view).collect()
+    }
 }
 
 #[derive(Serialize)]
@@ -135,31 +206,43 @@ pub(super) fn backends(snapshot: &Snapshot) -> Vec<Arc<Backend>> {
         Target::Backend(backend) => Some(backend),
         Target::Invalid { .. } => None,
     });
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let mut backends: Vec<Arc<Backend>> =
         targets.filter(|backend| seen.insert(Arc::as_ptr(backend))).map(Arc::clone).collect();
     backends.sort_by(|a, b| (&a.service, a.port).cmp(&(&b.service, b.port)));
     backends
 }
 
-fn endpoints(connected: &Connected, snapshot: &Snapshot) -> Vec<Value> {
-    let refused = refused(&connected.telemetry.table());
-    let view = |backend: Arc<Backend>| {
-        let endpoints = backend.endpoints.iter().map(|endpoint| {
-            json!({
-                "address": endpoint.id.address.to_string(),
-                "pod": endpoint.pod.to_string(),
-                "uid": &*endpoint.id.uid,
-                "revision": &*endpoint.revision,
-                "state": endpoint.state.as_str(),
-                "refused_connection": refused.contains(&endpoint.id),
-            })
-        });
-        json!({
-            "service": backend.service.to_string(),
-            "port": backend.port,
-            "endpoints": endpoints.collect::<Vec<_>>(),
-        })
+#[derive(Serialize)]
+struct BackendView {
+    service: String,
+    port: u16,
+    endpoints: Vec<EndpointView>,
+}
+
+#[derive(Serialize)]
+struct EndpointView {
+    address: String,
+    pod: String,
+    uid: Arc<str>,
+    revision: Arc<str>,
+    state: &'static str,
+    /// It is ready, but gets no requests until a connection to it succeeds.
+    refused_connection: bool,
+}
+
+fn backend_view(backend: Arc<Backend>, refused: &HashSet<EndpointId>) -> BackendView {
+    let view = |endpoint: &Endpoint| EndpointView {
+        address: endpoint.id.address.to_string(),
+        pod: endpoint.pod.to_string(),
+        uid: Arc::clone(&endpoint.id.uid),
+        revision: Arc::clone(&endpoint.revision),
+        state: endpoint.state.as_str(),
+        refused_connection: refused.contains(&endpoint.id),
     };
-    backends(snapshot).into_iter().map(view).collect()
+    BackendView {
+        service: backend.service.to_string(),
+        port: backend.port,
+        endpoints: backend.endpoints.iter().map(view).collect(),
+    }
 }

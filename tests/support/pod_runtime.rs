@@ -149,6 +149,8 @@ async fn follow(connection: impl Server, mut shed: watch::Receiver<()>, asked: &
     shed.mark_unchanged();
     loop {
         tokio::select! {
+            // As event loops do, it reads what is there before it decides that a connection is idle.
+            biased;
             // The proxy may reset it.
             _ = &mut connection => return,
             Ok(()) = shed.changed() => if asked.load(SeqCst) {

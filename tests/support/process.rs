@@ -13,6 +13,9 @@ use tempfile::TempDir;
 
 use super::{Answer, Exposition, ask, eventually, eventually_some, free_port, request};
 
+/// Lines of the log that are shown when a test fails.
+const LINES_SHOWN: usize = 60;
+
 /// How to start `watershed run`.
 #[derive(Debug)]
 pub(crate) struct Start {
@@ -290,7 +293,10 @@ impl Drop for Watershed {
         let _ = self.child.wait();
         if std::thread::panicking() {
             self.log.finish();
-            eprintln!("--- the log of the process under test ---\n{}---", self.log.text());
+            let log = self.log.text();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LINES_SHOWN)..];
+            eprintln!("--- the end of the log of the process under test ---\n{}\n---", last.join("\n"));
         }
     }
 }

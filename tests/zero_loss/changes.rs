@@ -25,6 +25,7 @@ pub(super) struct Fleet {
     changing: Vec<Pod>,
     restarting: Vec<Pod>,
     restarts: AtomicUsize,
+    sheds: AtomicUsize,
 }
 
 fn labels(pod: &str) -> String {
@@ -59,7 +60,7 @@ impl Fleet {
                 format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\n{spec}"),
             );
         }
-        Self { staying, changing, restarting, restarts: AtomicUsize::new(0) }
+        Self { staying, changing, restarting, restarts: AtomicUsize::new(0), sheds: AtomicUsize::new(0) }
     }
 
     pub(super) fn pods(&self) -> Vec<&Pod> {
@@ -70,11 +71,17 @@ impl Fleet {
         self.restarts.load(SeqCst)
     }
 
+    /// How often some pod closed its idle connections.
+    pub(super) fn sheds(&self) -> usize {
+        self.sheds.load(SeqCst)
+    }
+
     /// Closes idle connections of one pod after the other.
     pub(super) fn shed_until(&self, stop: &AtomicBool, seed: u64) {
         let (mut random, pods) = (Rng::with_seed(!seed), self.pods());
         while !stop.load(SeqCst) {
             pods[random.usize(..pods.len())].shed();
+            self.sheds.fetch_add(1, SeqCst);
             std::thread::sleep(SHED);
         }
     }

@@ -121,6 +121,7 @@ pub(super) struct Tally {
     pub(super) edits: usize,
     pub(super) generations: u64,
     pub(super) restarts: usize,
+    pub(super) sheds: usize,
     pods: String,
 }
 
@@ -179,8 +180,8 @@ impl Tally {
             self.answered > 100 && self.edits > 50 && self.generations > 10 && self.restarts > 0,
             "too little happened: {self}"
         );
-        // Rare by nature: a window of microseconds before each close. Many of them would be a bug by that name.
-        assert!(self.closed_while_sending <= self.answered / 100 + 2, "{self}");
+        // Rare by nature: a moment before a pod closes its idle connections. Many of them would be a bug by that name.
+        assert!(self.closed_while_sending <= self.sheds / 4 + 2, "{self}");
     }
 }
 
@@ -188,7 +189,11 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "requests {}, answered {}", self.outcomes.len(), self.answered)?;
         writeln!(f, "closed_while_sending {}, lost {:?}", self.closed_while_sending, self.lost)?;
-        writeln!(f, "edits {}, generations {}, restarts {}", self.edits, self.generations, self.restarts)?;
+        let Self { edits, generations, restarts, sheds, .. } = self;
+        writeln!(
+            f,
+            "edits {edits}, generations {generations}, restarts {restarts}, idle connections closed {sheds} times"
+        )?;
         write!(f, "{}", self.pods)
     }
 }
