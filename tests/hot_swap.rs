@@ -264,7 +264,7 @@ fn a_file_that_is_half_written_does_no_harm() {
         assert!(answer.status == 200 || by_its_word, "{answer:?} after {}", &text[..length]);
     }
     fs::write(&file, &text).unwrap();
-    wait_for_answers_of(&watershed, "v2");
+    eventually("the whole file is in force", || get(watershed.services(), "hello", "/").pod() == "v2");
     eventually("nothing is wrong", || watershed.config()["problems"] == Value::Array(vec![]));
 }
 

@@ -9,10 +9,15 @@
 #[allow(dead_code, unused_imports, reason = "shared by themes that are added one by one")]
 mod support;
 
+mod admin;
 mod architecture;
+mod filters;
 mod hostile;
 mod hot_swap;
 mod lifecycle;
+mod matching;
+mod readiness;
 mod smoke;
+mod ways_in;
 mod weight_edits;
 mod zero_loss;
