@@ -1,5 +1,6 @@
 //! What is done to requests and responses on their way: header modifiers, redirects, rewrites, timeouts.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -133,65 +134,62 @@ fn response_headers_are_set_added_and_removed() {
     assert!(answer.all("x-pod").is_empty(), "{answer:?}");
 }
 
+/// Path, fields of the redirect, status and location; `PORT` is the listener's port.
+const REDIRECTS: [(&str, &str, u16, &str); 20] = [
+    ("/hostname", "hostname: example.org", 302, "http://example.org:PORT/hostname"),
+    ("/301", "hostname: example.org, statusCode: 301", 301, "http://example.org:PORT/301"),
+    ("/303", "hostname: example.org, statusCode: 303", 303, "http://example.org:PORT/303"),
+    ("/307", "hostname: example.org, statusCode: 307", 307, "http://example.org:PORT/307"),
+    ("/308", "hostname: example.org, statusCode: 308", 308, "http://example.org:PORT/308"),
+    ("/scheme", "scheme: https", 302, "https://example.com/scheme"),
+    ("/scheme-port", "scheme: https, port: 8443", 302, "https://example.com:8443/scheme-port"),
+    ("/scheme-443", "scheme: https, port: 443", 302, "https://example.com/scheme-443"),
+    ("/http", "scheme: http", 302, "http://example.com/http"),
+    ("/port", "port: 8083", 302, "http://example.com:8083/port"),
+    ("/port-80", "port: 80", 302, "http://example.com/port-80"),
+    ("/full", "path: {type: ReplaceFullPath, replaceFullPath: /new}", 302, "http://example.com:PORT/new"),
+    (
+        "/full-host",
+        "hostname: example.org, path: {type: ReplaceFullPath, replaceFullPath: /new}",
+        302,
+        "http://example.org:PORT/new",
+    ),
+    (
+        "/old",
+        "path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}",
+        302,
+        "http://example.com:PORT/new",
+    ),
+    (
+        "/old-slash",
+        "path: {type: ReplacePrefixMatch, replacePrefixMatch: /new/}",
+        302,
+        "http://example.com:PORT/new",
+    ),
+    ("/strip", "path: {type: ReplacePrefixMatch, replacePrefixMatch: /}", 302, "http://example.com:PORT/"),
+    (
+        "/deep/er",
+        "path: {type: ReplacePrefixMatch, replacePrefixMatch: /flat}",
+        302,
+        "http://example.com:PORT/flat",
+    ),
+    (
+        "/all",
+        "scheme: https, hostname: example.org, port: 1234, statusCode: 301, path: {type: ReplaceFullPath, replaceFullPath: /x}",
+        301,
+        "https://example.org:1234/x",
+    ),
+    ("/80-https", "scheme: https, port: 80", 302, "https://example.com:80/80-https"),
+    ("/443-http", "scheme: http, port: 443", 302, "http://example.com:443/443-http"),
+];
+
 #[test]
 fn redirects_say_where_to_go() {
     let mut rules = String::new();
-    let cases: [(&str, &str, u16, &str); 20] = [
-        // path, fields of the redirect, status, location; PORT is the listener's port
-        ("/hostname", "hostname: example.org", 302, "http://example.org:PORT/hostname"),
-        ("/301", "hostname: example.org, statusCode: 301", 301, "http://example.org:PORT/301"),
-        ("/303", "hostname: example.org, statusCode: 303", 303, "http://example.org:PORT/303"),
-        ("/307", "hostname: example.org, statusCode: 307", 307, "http://example.org:PORT/307"),
-        ("/308", "hostname: example.org, statusCode: 308", 308, "http://example.org:PORT/308"),
-        ("/scheme", "scheme: https", 302, "https://example.com/scheme"),
-        ("/scheme-port", "scheme: https, port: 8443", 302, "https://example.com:8443/scheme-port"),
-        ("/scheme-443", "scheme: https, port: 443", 302, "https://example.com/scheme-443"),
-        ("/http", "scheme: http", 302, "http://example.com/http"),
-        ("/port", "port: 8083", 302, "http://example.com:8083/port"),
-        ("/port-80", "port: 80", 302, "http://example.com/port-80"),
-        ("/full", "path: {type: ReplaceFullPath, replaceFullPath: /new}", 302, "http://example.com:PORT/new"),
-        (
-            "/full-host",
-            "hostname: example.org, path: {type: ReplaceFullPath, replaceFullPath: /new}",
-            302,
-            "http://example.org:PORT/new",
-        ),
-        (
-            "/old",
-            "path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}",
-            302,
-            "http://example.com:PORT/new",
-        ),
-        (
-            "/old-slash",
-            "path: {type: ReplacePrefixMatch, replacePrefixMatch: /new/}",
-            302,
-            "http://example.com:PORT/new",
-        ),
-        (
-            "/strip",
-            "path: {type: ReplacePrefixMatch, replacePrefixMatch: /}",
-            302,
-            "http://example.com:PORT/",
-        ),
-        (
-            "/deep/er",
-            "path: {type: ReplacePrefixMatch, replacePrefixMatch: /flat}",
-            302,
-            "http://example.com:PORT/flat",
-        ),
-        (
-            "/all",
-            "scheme: https, hostname: example.org, port: 1234, statusCode: 301, path: {type: ReplaceFullPath, replaceFullPath: /x}",
-            301,
-            "https://example.org:1234/x",
-        ),
-        ("/80-https", "scheme: https, port: 80", 302, "https://example.com:80/80-https"),
-        ("/443-http", "scheme: http, port: 443", 302, "http://example.com:443/443-http"),
-    ];
-    for (path, fields, _, _) in cases {
-        rules += &format!(
-            "  - matches: [{{path: {{value: {path}}}}}]\n    filters: [{{type: RequestRedirect, requestRedirect: {{{fields}}}}}]\n"
+    for (path, fields, _, _) in REDIRECTS {
+        let _ = writeln!(
+            rules,
+            "  - matches: [{{path: {{value: {path}}}}}]\n    filters: [{{type: RequestRedirect, requestRedirect: {{{fields}}}}}]"
         );
     }
     // More than 16 rules are more than one route may have.
@@ -200,7 +198,7 @@ fn redirects_say_where_to_go() {
                   [{name: web}]\n  rules:\n";
     rules.insert_str(half, second);
     let scene = Scene::new(&rules);
-    for (path, fields, status, location) in cases {
+    for (path, fields, status, location) in REDIRECTS {
         let answer = scene.ask(path, &[]);
         let wanted = location.replace("PORT", &scene.port.to_string());
         assert_eq!((answer.status, answer.header("location")), (status, &*wanted), "{fields}");

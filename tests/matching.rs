@@ -19,7 +19,7 @@ pub(crate) struct Row {
     /// Listeners of the Gateway `web`, indented by two; `PORT` is the port that requests are sent to. Empty for one for all
     /// hosts.
     pub(crate) listeners: &'static str,
-    /// HTTPRoutes in their short form: see [`routes`].
+    /// `HTTPRoute`s in their short form: see [`routes`].
     pub(crate) routes: &'static str,
     /// Requests with their answers.
     pub(crate) asks: &'static [Ask],
@@ -28,7 +28,7 @@ pub(crate) struct Row {
 /// `[METHOD ]TARGET`, headers with `host` among them, and the pod that answers, or `STATUS reason`.
 pub(crate) type Ask = (&'static str, &'static [(&'static str, &'static str)], &'static str);
 
-/// Makes HTTPRoutes of documents that leave out what is always the same: `apiVersion`, `kind`, and the parent `web`.
+/// Makes `HTTPRoute`s of documents that leave out what is always the same: `apiVersion`, `kind`, and the parent `web`.
 fn routes(short: &str) -> String {
     let documents = short.split("---\n").filter(|document| !document.trim().is_empty());
     let whole = |document: &str| {

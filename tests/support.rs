@@ -15,7 +15,7 @@ pub(crate) use http::{Answer, Connection, ask, get, request};
 pub(crate) use manifests::{Manifests, PodFile, gateway, route, service};
 pub(crate) use pod::{Pod, Speaks};
 pub(crate) use ports::{free_node_port, free_port};
-pub(crate) use process::{Ended, Start, Watershed};
+pub(crate) use process::{Start, Watershed};
 
 /// How long anything may take before a test gives up. Generous, because the machine may be busy; nothing waits that long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

@@ -4,13 +4,16 @@
 //! so that all can run side by side; pods and clients live in the test itself. Nothing sleeps for a result: tests look until
 //! it is there, or give up loudly after [`support::PATIENCE`].
 #![cfg(test)] // Always so, and said so that clippy takes the helpers for tests, in which `unwrap` is fine.
+#![allow(
+    clippy::needless_raw_string_hashes,
+    reason = "manifests are all quoted alike, whether this one has a quote or not"
+)]
 
-// Each theme uses some of it.
-#[allow(dead_code, unused_imports, reason = "shared by themes that are added one by one")]
 mod support;
 
 mod admin;
 mod architecture;
+mod demo;
 mod filters;
 mod hostile;
 mod hot_swap;

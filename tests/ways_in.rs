@@ -204,7 +204,7 @@ fn routes_attach_by_section_port_hostname_and_namespace() {
     let section = route("by-section", "name: web, sectionName: same", &[("red", 1)]);
     let port = route("by-port", &format!("name: web, port: {second}"), &[("red", 1)]);
     manifests.write("red.routes.yaml", section + &port);
-    let _watershed = Watershed::run(manifests.path());
+    let watershed = Watershed::run(manifests.path());
     let (one, two) = (at(LOOPBACK, first), at(LOOPBACK, second));
     assert_all(&[
         (one, "same.example", "red"),
@@ -217,7 +217,7 @@ fn routes_attach_by_section_port_hostname_and_namespace() {
     ]);
     assert_eq!(get(one, "x.all.example", "/left-out").pod(), "blue");
     // The same path exists in the chosen namespace's catch-all, so only the reason tells who was asked: nobody left out.
-    let config = _watershed.config();
+    let config = watershed.config();
     let problems = config["problems"].to_string();
     assert!(problems.contains("by-port"), "{problems}");
 }

@@ -4,15 +4,19 @@ use super::{Row, check};
 
 #[test]
 fn hosts_belong_to_the_most_specific_listener_and_route() {
-    check(&[
-        Row {
-            name: "HTTPRouteListenerHostnameMatching",
-            listeners: r#"  - {name: listener-1, port: PORT, protocol: HTTP, hostname: bar.com}
+    check(HOSTS);
+}
+
+/// Hosts of listeners and routes.
+const HOSTS: &[Row] = &[
+    Row {
+        name: "HTTPRouteListenerHostnameMatching",
+        listeners: r#"  - {name: listener-1, port: PORT, protocol: HTTP, hostname: bar.com}
   - {name: listener-2, port: PORT, protocol: HTTP, hostname: foo.bar.com}
   - {name: listener-3, port: PORT, protocol: HTTP, hostname: "*.bar.com"}
   - {name: listener-4, port: PORT, protocol: HTTP, hostname: "*.foo.com"}
 "#,
-            routes: r#"
+        routes: r#"
 metadata: {name: backend-v1}
 spec:
   parentRefs: [{name: web, sectionName: listener-1}]
@@ -28,26 +32,26 @@ spec:
   parentRefs: [{name: web, sectionName: listener-3}, {name: web, sectionName: listener-4}]
   rules: [{backendRefs: [{name: green, port: 80}]}]
 "#,
-            asks: &[
-                ("/", &[("host", "bar.com")], "blue"),
-                ("/", &[("host", "BAR.com")], "blue"),
-                ("/", &[("host", "bar.com:8080")], "blue"),
-                ("/", &[("host", "foo.bar.com")], "red"),
-                ("/", &[("host", "baz.bar.com")], "green"),
-                ("/", &[("host", "boo.bar.com")], "green"),
-                ("/", &[("host", "multiple.prefixes.bar.com")], "green"),
-                ("/", &[("host", "multiple.prefixes.foo.com")], "green"),
-                ("/", &[("host", "foo.com")], "404 no_route"),
-                ("/", &[("host", "no.matching.host")], "404 no_route"),
-            ],
-        },
-        Row {
-            name: "HTTPRouteHostnameIntersection",
-            listeners: r#"  - {name: exact, port: PORT, protocol: HTTP, hostname: very.specific.com}
+        asks: &[
+            ("/", &[("host", "bar.com")], "blue"),
+            ("/", &[("host", "BAR.com")], "blue"),
+            ("/", &[("host", "bar.com:8080")], "blue"),
+            ("/", &[("host", "foo.bar.com")], "red"),
+            ("/", &[("host", "baz.bar.com")], "green"),
+            ("/", &[("host", "boo.bar.com")], "green"),
+            ("/", &[("host", "multiple.prefixes.bar.com")], "green"),
+            ("/", &[("host", "multiple.prefixes.foo.com")], "green"),
+            ("/", &[("host", "foo.com")], "404 no_route"),
+            ("/", &[("host", "no.matching.host")], "404 no_route"),
+        ],
+    },
+    Row {
+        name: "HTTPRouteHostnameIntersection",
+        listeners: r#"  - {name: exact, port: PORT, protocol: HTTP, hostname: very.specific.com}
   - {name: wildcard, port: PORT, protocol: HTTP, hostname: "*.wildcard.io"}
   - {name: another, port: PORT, protocol: HTTP, hostname: "*.anotherwildcard.io"}
 "#,
-            routes: r#"
+        routes: r#"
 metadata: {name: specific-host-matches-listener-specific-host}
 spec:
   hostnames: [non.matching.com, "*.nonmatchingwildcard.io", very.specific.com]
@@ -73,35 +77,35 @@ spec:
   hostnames: [specific.but.wrong.com, wildcard.io]
   rules: [{matches: [{path: {value: /s5}}], backendRefs: [{name: blue, port: 80}]}]
 "#,
-            asks: &[
-                ("/s1", &[("host", "very.specific.com")], "blue"),
-                ("/s1", &[("host", "very.specific.com:1234")], "blue"),
-                ("/s1", &[("host", "non.matching.com")], "404 no_route"),
-                ("/s1", &[("host", "foo.nonmatchingwildcard.io")], "404 no_route"),
-                ("/s1", &[("host", "foo.wildcard.io")], "404 no_route"),
-                ("/s2", &[("host", "foo.wildcard.io")], "red"),
-                ("/s2", &[("host", "bar.wildcard.io:80")], "red"),
-                ("/s2", &[("host", "foo.bar.wildcard.io")], "red"),
-                ("/s2", &[("host", "wildcard.io")], "404 no_route"),
-                ("/s2", &[("host", "very.specific.com")], "404 no_route"),
-                ("/s3", &[("host", "very.specific.com")], "green"),
-                ("/s3", &[("host", "other.specific.com")], "404 no_route"),
-                ("/s3", &[("host", "specific.com")], "404 no_route"),
-                ("/s4", &[("host", "one.anotherwildcard.io")], "blue"),
-                ("/s4", &[("host", "one.two.anotherwildcard.io")], "blue"),
-                ("/s4", &[("host", "anotherwildcard.io")], "404 no_route"),
-                ("/s5", &[("host", "specific.but.wrong.com")], "404 no_route"),
-                ("/s5", &[("host", "wildcard.io")], "404 no_route"),
-            ],
-        },
-        Row {
-            name: "GatewayHTTPListenerIsolation",
-            listeners: r#"  - {name: empty, port: PORT, protocol: HTTP}
+        asks: &[
+            ("/s1", &[("host", "very.specific.com")], "blue"),
+            ("/s1", &[("host", "very.specific.com:1234")], "blue"),
+            ("/s1", &[("host", "non.matching.com")], "404 no_route"),
+            ("/s1", &[("host", "foo.nonmatchingwildcard.io")], "404 no_route"),
+            ("/s1", &[("host", "foo.wildcard.io")], "404 no_route"),
+            ("/s2", &[("host", "foo.wildcard.io")], "red"),
+            ("/s2", &[("host", "bar.wildcard.io:80")], "red"),
+            ("/s2", &[("host", "foo.bar.wildcard.io")], "red"),
+            ("/s2", &[("host", "wildcard.io")], "404 no_route"),
+            ("/s2", &[("host", "very.specific.com")], "404 no_route"),
+            ("/s3", &[("host", "very.specific.com")], "green"),
+            ("/s3", &[("host", "other.specific.com")], "404 no_route"),
+            ("/s3", &[("host", "specific.com")], "404 no_route"),
+            ("/s4", &[("host", "one.anotherwildcard.io")], "blue"),
+            ("/s4", &[("host", "one.two.anotherwildcard.io")], "blue"),
+            ("/s4", &[("host", "anotherwildcard.io")], "404 no_route"),
+            ("/s5", &[("host", "specific.but.wrong.com")], "404 no_route"),
+            ("/s5", &[("host", "wildcard.io")], "404 no_route"),
+        ],
+    },
+    Row {
+        name: "GatewayHTTPListenerIsolation",
+        listeners: r#"  - {name: empty, port: PORT, protocol: HTTP}
   - {name: wildcard, port: PORT, protocol: HTTP, hostname: "*.example.com"}
   - {name: deeper, port: PORT, protocol: HTTP, hostname: "*.foo.example.com"}
   - {name: exact, port: PORT, protocol: HTTP, hostname: abc.foo.example.com}
 "#,
-            routes: r#"
+        routes: r#"
 metadata: {name: to-empty}
 spec:
   parentRefs: [{name: web, sectionName: empty}]
@@ -122,22 +126,22 @@ spec:
   parentRefs: [{name: web, sectionName: exact}]
   rules: [{matches: [{path: {value: /exact}}], backendRefs: [{name: blue, port: 80}]}]
 "#,
-            asks: &[
-                ("/empty", &[("host", "bar.com")], "blue"),
-                ("/wildcard", &[("host", "bar.com")], "404 no_route"),
-                ("/wildcard", &[("host", "bar.example.com")], "blue"),
-                ("/empty", &[("host", "bar.example.com")], "404 no_route"),
-                ("/deeper", &[("host", "bar.foo.example.com")], "blue"),
-                ("/wildcard", &[("host", "bar.foo.example.com")], "404 no_route"),
-                ("/exact", &[("host", "abc.foo.example.com")], "blue"),
-                ("/deeper", &[("host", "abc.foo.example.com")], "404 no_route"),
-                ("/empty", &[("host", "abc.foo.example.com")], "404 no_route"),
-            ],
-        },
-        Row {
-            name: "hosts of routes on one listener: exact, then the longest wildcard, and only its own rules",
-            listeners: "",
-            routes: r#"
+        asks: &[
+            ("/empty", &[("host", "bar.com")], "blue"),
+            ("/wildcard", &[("host", "bar.com")], "404 no_route"),
+            ("/wildcard", &[("host", "bar.example.com")], "blue"),
+            ("/empty", &[("host", "bar.example.com")], "404 no_route"),
+            ("/deeper", &[("host", "bar.foo.example.com")], "blue"),
+            ("/wildcard", &[("host", "bar.foo.example.com")], "404 no_route"),
+            ("/exact", &[("host", "abc.foo.example.com")], "blue"),
+            ("/deeper", &[("host", "abc.foo.example.com")], "404 no_route"),
+            ("/empty", &[("host", "abc.foo.example.com")], "404 no_route"),
+        ],
+    },
+    Row {
+        name: "hosts of routes on one listener: exact, then the longest wildcard, and only its own rules",
+        listeners: "",
+        routes: r#"
 metadata: {name: exact}
 spec:
   hostnames: [a.b.example]
@@ -153,18 +157,17 @@ spec:
   hostnames: ["*.example"]
   rules: [{backendRefs: [{name: green, port: 80}]}]
 "#,
-            asks: &[
-                ("/exact", &[("host", "a.b.example")], "blue"),
-                // No rule of the exact host matches: then those of the next best.
-                ("/other", &[("host", "a.b.example")], "red"),
-                ("/", &[("host", "x.b.example")], "red"),
-                ("/", &[("host", "b.example")], "green"),
-                ("/", &[("host", "x.example")], "green"),
-                ("/", &[("host", "example")], "404 no_route"),
-            ],
-        },
-    ]);
-}
+        asks: &[
+            ("/exact", &[("host", "a.b.example")], "blue"),
+            // No rule of the exact host matches: then those of the next best.
+            ("/other", &[("host", "a.b.example")], "red"),
+            ("/", &[("host", "x.b.example")], "red"),
+            ("/", &[("host", "b.example")], "green"),
+            ("/", &[("host", "x.example")], "green"),
+            ("/", &[("host", "example")], "404 no_route"),
+        ],
+    },
+];
 
 #[test]
 fn parents_are_named_by_section_and_port() {

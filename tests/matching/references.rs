@@ -51,6 +51,11 @@ spec:
     }]);
 }
 
+/// Weights by Service.
+type Weights = &'static [(&'static str, u32)];
+/// Shares by who answers.
+type Shares = &'static [(&'static str, f64)];
+
 /// Counts of who answered.
 fn shares(address: SocketAddr, requests: usize) -> BTreeMap<String, usize> {
     let mut shares = BTreeMap::new();
@@ -72,7 +77,7 @@ fn shares_are_exact_and_a_share_that_leads_nowhere_keeps_its_size() {
         );
     }
     manifests.write("down.yaml", service("down", "app: nobody"));
-    let cases: [(&[(&str, u32)], &[(&str, f64)]); 4] = [
+    let cases: [(Weights, Shares); 4] = [
         // HTTPRouteWeight.
         (&[("blue", 70), ("red", 30), ("green", 0)], &[("blue", 0.7), ("red", 0.3)]),
         (

@@ -91,6 +91,11 @@ impl Exposition {
         samples.map(|sample| sample.value).sum()
     }
 
+    /// The same as a whole number.
+    pub(crate) fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        self.sum(name, labels).round() as u64
+    }
+
     /// All values that a label has in a metric (without `watershed_`).
     pub(crate) fn values(&self, name: &str, label: &str) -> BTreeSet<String> {
         let family = self.families.get(&format!("watershed_{name}"));

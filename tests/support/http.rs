@@ -1,5 +1,6 @@
 //! A client that sends exactly what it is told, and never again.
 
+use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -107,13 +108,11 @@ impl Connection {
         if !answer.all("transfer-encoding").is_empty() {
             return self.chunks();
         }
-        match answer.all("content-length").first() {
-            Some(length) => self.take(length.parse().map_err(io::Error::other)?),
-            None => {
-                while self.fill()? {}
-                Ok(std::mem::take(&mut self.ahead))
-            }
+        if let Some(length) = answer.all("content-length").first() {
+            return self.take(length.parse().map_err(io::Error::other)?);
         }
+        while self.fill()? {}
+        Ok(std::mem::take(&mut self.ahead))
     }
 
     fn chunks(&mut self) -> io::Result<Vec<u8>> {
@@ -178,7 +177,7 @@ pub(crate) fn request(host: &str, target: &str, headers: &[(&str, &str)]) -> Str
     let (method, path) = target.split_once(' ').unwrap_or(("GET", target));
     let mut text = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n");
     for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(text, "{name}: {value}\r\n");
     }
     text + "\r\n"
 }

@@ -20,13 +20,6 @@ impl Manifests {
         Self { folder: TempDir::with_prefix("watershed-").unwrap() }
     }
 
-    /// A directory with these files.
-    pub(crate) fn with(files: &[(&str, &str)]) -> Self {
-        let manifests = Self::new();
-        files.iter().for_each(|(name, text)| manifests.write(name, text));
-        manifests
-    }
-
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -78,7 +71,7 @@ impl PodFile {
     /// With a Ready condition.
     pub(crate) fn ready(mut self, ready: bool) -> Self {
         let status = if ready { "True" } else { "False" };
-        let _ = write!(self.status, "  conditions: [{{type: Ready, status: \"{status}\"}}]\n");
+        let _ = writeln!(self.status, "  conditions: [{{type: Ready, status: \"{status}\"}}]");
         self
     }
 
@@ -90,7 +83,7 @@ impl PodFile {
 
     /// With another UID than namespace/name.
     pub(crate) fn uid(mut self, uid: &str) -> Self {
-        let _ = write!(self.metadata, "  uid: {uid}\n");
+        let _ = writeln!(self.metadata, "  uid: {uid}");
         self
     }
 

@@ -28,8 +28,6 @@ pub(crate) struct Seen {
     pub(crate) line: String,
     /// The header `x-id`.
     pub(crate) id: Option<String>,
-    /// Bytes of the body.
-    pub(crate) bytes: usize,
 }
 
 /// What pod and test share.

@@ -178,7 +178,7 @@ async fn answer(
     let id = head.headers.get("x-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     let target = head.uri.path_and_query().map_or("", |target| target.as_str());
     let line = format!("{} {target}", head.method);
-    shared.seen.lock().unwrap().push(Seen { line, id, bytes: body.len() });
+    shared.seen.lock().unwrap().push(Seen { line, id });
     if head.uri.path() == "/hold" {
         let released = shared.release.notified();
         shared.held.fetch_add(1, SeqCst);

@@ -191,14 +191,6 @@ impl Watershed {
         self.config()["generation"].as_u64().unwrap()
     }
 
-    /// The generation that every worker uses.
-    #[track_caller]
-    pub(crate) fn generation_in_use(&self) -> u64 {
-        let config = self.config();
-        let used = config["generation_of_workers"].as_array().unwrap();
-        used.iter().map(|generation| generation.as_u64().unwrap()).min().unwrap()
-    }
-
     /// Waits until `/debug/config` is in force on all workers and satisfies this.
     #[track_caller]
     pub(crate) fn wait_for_config(&self, what: &str, mut holds: impl FnMut(&Value) -> bool) {

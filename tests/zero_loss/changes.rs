@@ -137,9 +137,9 @@ impl<'a> Editor<'a> {
         let mut due = Instant::now();
         while !stop.load(SeqCst) {
             if self.random.bool() {
-                self.edit_route()
+                self.edit_route();
             } else {
-                self.edit_pod()
+                self.edit_pod();
             }
             self.edits += 1;
             due += EDIT;

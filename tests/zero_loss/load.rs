@@ -168,10 +168,10 @@ impl Tally {
     /// Compares with the proxy's books.
     pub(super) fn compare(&self, watershed: &Watershed) {
         let metrics = watershed.metrics();
-        assert_eq!(metrics.sum("requests_total", &[]), self.outcomes.len() as f64, "{self}");
-        let named = metrics.sum("requests_total", &[("reason", "closed_while_sending")]);
-        assert_eq!(named, self.closed_while_sending as f64, "{self}");
-        assert_eq!(metrics.sum("requests_total", &[("reason", "")]), self.answered as f64, "{self}");
+        assert_eq!(metrics.count("requests_total", &[]), self.outcomes.len() as u64, "{self}");
+        let named = metrics.count("requests_total", &[("reason", "closed_while_sending")]);
+        assert_eq!(named, self.closed_while_sending as u64, "{self}");
+        assert_eq!(metrics.count("requests_total", &[("reason", "")]), self.answered as u64, "{self}");
     }
 
     pub(super) fn assert_nothing_lost(&self) {
