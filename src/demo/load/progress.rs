@@ -110,7 +110,8 @@ impl Progress {
         self.in_flight -= 1;
         self.recent.add(&outcome, latency);
         self.whole.add(&outcome, latency);
-        if let Some(phase) = tag {
+        // A request that was still open when the weights were edited may have met either of them.
+        if let Some(phase) = tag.filter(|_| tag == self.phase) {
             self.phases[phase].add(&outcome, latency);
         }
         let fate = match outcome {
@@ -182,18 +183,21 @@ mod tests {
     }
 
     #[test]
-    fn requests_belong_to_the_phase_in_which_they_were_sent_and_to_none_while_an_edit_settles() {
+    fn requests_belong_to_a_phase_if_they_were_sent_and_answered_in_it_and_to_none_around_an_edit() {
         let mut progress = Progress::default();
         progress.enter(Some(1));
         let first = progress.offer(MS);
         let tag = progress.send(first, MS);
+        let open = progress.offer(MS);
+        let still = progress.send(open, MS);
+        progress.end(first, tag, MS, 3 * MS, Ok(answer(0, "a")));
         progress.enter(None);
         let second = progress.offer(MS);
         let none = progress.send(second, MS);
-        progress.end(first, tag, MS, 3 * MS, Ok(answer(0, "a")));
+        progress.end(open, still, MS, 3 * MS, Ok(answer(1, "b")));
         progress.end(second, none, MS, 3 * MS, Ok(answer(1, "b")));
         assert_eq!(progress.phase(1).answered, [1, 0]);
-        assert_eq!(progress.whole().answered, [1, 1]);
+        assert_eq!(progress.whole().answered, [1, 2]);
         assert_eq!(progress.phase(2).total(), 0);
         assert_eq!(progress.pods(), ["a", "b"]);
         assert_eq!(progress.in_flight(), 0);
