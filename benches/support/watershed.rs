@@ -83,7 +83,8 @@ fn wait_ready(admin: SocketAddr, process: &mut Process) -> Outcome<()> {
     Err("watershed did not become ready".to_owned())
 }
 
-fn ask(admin: SocketAddr, path: &str) -> std::io::Result<String> {
+/// One request to an admin address; the whole answer as text.
+pub(crate) fn ask(admin: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(admin)?;
     write!(stream, "GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")?;
     let mut answer = String::new();
