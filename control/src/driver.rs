@@ -238,6 +238,10 @@ impl Driver {
 
     /// Does what is due: looks, lets the probes follow, publishes, reports.
     async fn step(&mut self) {
+        // Many pods that fail together are one swap.
+        while let Ok(report) = self.reports.try_recv() {
+            self.take(report);
+        }
         let now = Instant::now();
         let only_verdicts = self.verdicts.is_due(now)
             && !self.changes.is_due(now)

@@ -189,18 +189,19 @@ impl Engine {
 
     fn log_problems(&mut self, problems: &[Problem]) {
         let before = std::mem::take(&mut self.logged);
-        let mut unsaid = 0_usize;
+        let mut new = 0_usize;
         for problem in problems {
             let fingerprint = fingerprint(problem);
-            let is_new = self.logged.insert(fingerprint) && !before.contains(&fingerprint);
-            if is_new && self.logged.len() - unsaid <= LOGGED_MAX + before.len() {
-                log_problem(problem);
-            } else if is_new {
-                unsaid += 1;
+            if self.logged.insert(fingerprint) && !before.contains(&fingerprint) {
+                new += 1;
+                if new <= LOGGED_MAX {
+                    log_problem(problem);
+                }
             }
         }
-        if unsaid > 0 {
-            tracing::warn!(problems = unsaid, "more problems, which `watershed check` lists");
+        if new > LOGGED_MAX {
+            let problems = new - LOGGED_MAX;
+            tracing::warn!(problems, "more problems, which `watershed check` lists");
         }
     }
 

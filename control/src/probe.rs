@@ -27,8 +27,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::client::{Client, Target};
 use gauge::Gauge;
 
-/// Most probes that run at once: each holds a file descriptor, of which a process has 1024 by default.
-const PROBES_AT_ONCE_MAX: usize = 256;
+/// Most probes that run at once: each holds a file descriptor, of which a process has 1024 unless it asks for more.
+const PROBES_AT_ONCE_MAX: usize = 512;
 /// Reports that may wait for the driver; beyond it tasks wait.
 const REPORTS_MAX: usize = 1024;
 

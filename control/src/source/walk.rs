@@ -120,7 +120,7 @@ pub(crate) fn list(roots: &[PathBuf]) -> Listing {
 }
 
 /// Whether files of this name are read.
-pub(crate) fn is_manifest(name: &OsStr) -> bool {
+fn is_manifest(name: &OsStr) -> bool {
     let extension = Path::new(name).extension().and_then(OsStr::to_str);
     matches!(extension, Some("yaml" | "yml" | "json")) && !is_skipped(name)
 }

@@ -16,7 +16,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
-use super::walk::{Visited, is_manifest};
+use super::walk::Visited;
 
 /// Most directories that are watched; more are polled. Half of the kernel's oldest default limit for one user.
 const DIRECTORIES_MAX: usize = 4096;
@@ -37,6 +37,8 @@ struct Scope {
     directories: HashSet<PathBuf>,
     /// These entries of directories that are otherwise of no interest.
     entries: HashSet<PathBuf>,
+    /// Directories of both sorts.
+    watched: HashSet<PathBuf>,
     /// A directory was moved or removed: its watch may be gone without its path having changed.
     renew: bool,
 }
@@ -69,6 +71,7 @@ impl Watcher {
                 Some(entry) => scope.entries.insert(entry),
                 None => scope.directories.insert(path.clone()),
             };
+            scope.watched.insert(path.clone());
             wanted.insert(path, identity);
         }
         let is_essential: HashSet<PathBuf> = scope.directories.clone();
@@ -127,9 +130,13 @@ impl Scope {
         if !may_change_something(event) {
             return false;
         }
-        let counts = event.need_rescan() || event.paths.iter().any(|path| self.contains(path));
-        self.renew |= counts && may_end_a_watch(event);
-        counts
+        let ends_a_watch = event.need_rescan() || (is_structural(event) && self.is_watched(event));
+        self.renew |= ends_a_watch;
+        ends_a_watch || event.paths.iter().any(|path| self.contains(path))
+    }
+
+    fn is_watched(&self, event: &Event) -> bool {
+        event.paths.iter().any(|path| self.watched.contains(path))
     }
 
     fn contains(&self, path: &Path) -> bool {
@@ -152,11 +159,9 @@ fn may_change_something(event: &Event) -> bool {
     }
 }
 
-/// A directory was moved or removed, or events were lost. Manifests come and go all the time and end nothing.
-fn may_end_a_watch(event: &Event) -> bool {
-    let structural = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
-    let of_manifests = event.paths.iter().all(|path| path.file_name().is_some_and(is_manifest));
-    event.need_rescan() || (structural && !of_manifests)
+/// Something was moved or removed.
+fn is_structural(event: &Event) -> bool {
+    matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)))
 }
 
 fn is_gone(error: &notify::Error) -> bool {
