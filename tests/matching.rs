@@ -8,7 +8,10 @@ mod hosts;
 mod references;
 mod rules;
 
+use std::fmt::Write;
 use std::net::SocketAddr;
+
+use serde_json::Value;
 
 use crate::support::{Answer, Manifests, Pod, PodFile, Watershed, ask, free_port, request, service};
 
@@ -91,10 +94,54 @@ pub(crate) fn check(rows: &[Row]) {
             if found != *wanted {
                 wrong.push(format!("{}: {target} {headers:?}: {found} instead of {wanted}", row.name));
             }
+            let told = explained(&watershed, address, target, host, &others);
+            if told != [found.as_str()] {
+                wrong.push(format!("{}: {target} {headers:?}: {found}, but explained as {told:?}", row.name));
+            }
         }
     }
     watershed.assert_running();
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), watershed.admin("/readyz?verbose").text());
+}
+
+/// Who may answer, by what the process tells of it: the same table, so never another story.
+fn explained(
+    watershed: &Watershed,
+    address: SocketAddr,
+    target: &str,
+    host: &str,
+    headers: &[(&str, &str)],
+) -> Vec<String> {
+    let (method, path) = target.split_once(' ').unwrap_or(("GET", target));
+    let mut query = format!("method={method}&url={}", encoded(&format!("http://{address}{path}")));
+    for (name, value) in headers.iter().chain(&[("host", host)]) {
+        write!(query, "&header={}", encoded(&format!("{name}: {value}"))).unwrap();
+    }
+    let told = watershed.admin(&format!("/api/v1/explain?{query}"));
+    assert_eq!(told.status, 200, "{told:?}");
+    let answer = told.json()["answer"].clone();
+    if answer["does"] == "error" {
+        return vec![format!("{} {}", answer["status"], answer["reason"].as_str().unwrap())];
+    }
+    let shares = answer["shares"].as_array().unwrap().iter().filter(|share| share["weight"] != 0);
+    let who = |share: &Value| match share["answer"].as_str() {
+        // Followed by what exactly is wrong.
+        Some(answer) => answer.split(':').next().unwrap().to_owned(),
+        None => share["endpoints"][0]["pod"].as_str().unwrap().rsplit('/').next().unwrap().to_owned(),
+    };
+    shares.map(who).collect()
+}
+
+/// Percent-encoded as a whole.
+fn encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() {
+            encoded.push(byte as char);
+        } else {
+            write!(encoded, "%{byte:02X}").unwrap();
+        }
+        encoded
+    })
 }
 
 /// Puts every object that does not say otherwise into a namespace.

@@ -13,11 +13,13 @@ mod support;
 
 mod admin;
 mod architecture;
+mod commands;
 mod demo;
 mod filters;
 mod hostile;
 mod hot_swap;
 mod lifecycle;
+mod limits;
 mod matching;
 mod readiness;
 mod smoke;
