@@ -134,20 +134,41 @@ fn route_the_hard_way(criterion: &mut Criterion<CpuTime>) {
     });
 }
 
-/// The edit of one weight in a table of this size: compiled by a compiler that knows the last one.
-fn compile(criterion: &mut Criterion<CpuTime>) {
+/// The edit of one weight: everything was read again, and nothing else has changed.
+fn compile_edit(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("compile_edit");
     for routes in [100, 1_000, 10_000, 20_000] {
-        let snapshot = shop(routes, 100);
+        let versions = [shop(routes, 100), edited(routes, 100)];
         let mut compiler = compiler(2);
-        compiler.compile(&snapshot);
+        let mut turn = 0;
         group.throughput(Throughput::Elements(routes as u64));
         group.bench_function(format!("{routes}_routes"), |bencher| {
             // The old table is dropped outside the measurement, as the control thread does it after the swap.
-            bencher.iter_with_large_drop(|| compiler.compile(black_box(&snapshot)));
+            bencher.iter_with_large_drop(|| {
+                turn += 1;
+                compiler.compile(black_box(&versions[turn % 2]))
+            });
         });
     }
     group.finish();
+}
+
+/// Another reading of [`shop`] in which somebody has changed one weight.
+fn edited(routes: usize, hosts: usize) -> Snapshot {
+    let mut snapshot = shop(routes, hosts);
+    let candidate = &mut snapshot.binds[0].listeners[0].hosts[0].candidates[0];
+    Arc::make_mut(&mut candidate.rule).arms[0].weight = 80;
+    snapshot
+}
+
+fn compile_at_start(criterion: &mut Criterion<CpuTime>) {
+    let snapshot = shop(10_000, 100);
+    criterion.bench_function("compile_at_start_10_000_routes", |bencher| {
+        bencher.iter_with_large_drop(|| {
+            let mut compiler = compiler(2);
+            (compiler.compile(black_box(&snapshot)), compiler)
+        });
+    });
 }
 
 fn swap(criterion: &mut Criterion<CpuTime>) {
@@ -221,6 +242,6 @@ fn explain(criterion: &mut Criterion<CpuTime>) {
 criterion_group! {
     name = benches;
     config = Criterion::default().with_measurement(CpuTime);
-    targets = route_and_pick_by_size, route_the_hard_way, compile, swap, count, explain
+    targets = route_and_pick_by_size, route_the_hard_way, compile_edit, compile_at_start, swap, count, explain
 }
 criterion_main!(benches);

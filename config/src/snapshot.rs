@@ -132,7 +132,7 @@ pub struct Candidate {
 }
 
 /// What happens to a request that was matched.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
     /// Which rule, for people and metrics.
     pub id: RuleId,
@@ -177,7 +177,7 @@ pub struct SplitKey {
 }
 
 /// One share of a rule's traffic.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Arm {
     /// Its share is `weight` of the sum of the rule's weights.
     pub weight: u32,
@@ -188,7 +188,7 @@ pub struct Arm {
 }
 
 /// Who answers an arm's share.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Target {
     /// The endpoints of a Service's port; without a ready one the share is answered with 503.
     Backend(Arc<Backend>),
@@ -224,7 +224,7 @@ impl InvalidTarget {
 }
 
 /// One port of a Service, resolved to its endpoints.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backend {
     /// The Service.
     pub service: ObjectName,

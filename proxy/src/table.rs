@@ -131,7 +131,8 @@ impl HostTable {
     }
 }
 
-/// What happens to a request. Held by each request that it applies to, for as long as that lasts.
+/// What happens to a request. Held by each request that it applies to, for as long as that lasts, and by every table until
+/// something about it changes.
 #[derive(Debug)]
 pub struct Rule {
     /// Which one.
@@ -140,8 +141,6 @@ pub struct Rule {
     pub listener: Arc<str>,
     /// The port of that listener, for redirects.
     pub listener_port: u16,
-    /// Generation of the table that it belongs to.
-    pub generation: Generation,
     /// Applied in this order.
     pub filters: Box<[Filter]>,
     /// Deadlines.

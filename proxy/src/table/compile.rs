@@ -1,15 +1,16 @@
 //! Snapshot to routing table. Runs on the control thread, never on a worker, and cannot fail.
 //!
 //! The compiler keeps what outlives tables, by identity: split sequences, endpoints, series and the slots of addresses. A table
-//! holds shared pointers to them, so that a request needs no lookup to find its counter or its sequence.
+//! holds shared pointers to them, so that a request needs no lookup to find its counter or its sequence. A rule about which
+//! nothing has changed is kept whole: an edit of one route among thousands compiles one rule.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::{HashMap, HashSet};
 use watershed_config::model::{Filter, PathMatch};
 use watershed_config::snapshot::{
-    self, BindAddress, Candidate, EndpointId, EndpointState, Listener, ListenerName, Snapshot, SplitKey,
-    Target,
+    self, BindAddress, Candidate, EndpointId, EndpointState, Listener, ListenerName, RuleId, Snapshot,
+    SplitKey, Target,
 };
 
 use super::hosts::HostMap;
@@ -22,33 +23,56 @@ use crate::reason::Reason;
 use crate::split::{Picks, SplitState, Thresholds};
 use crate::telemetry::cells::{Series, SeriesKey, SeriesSet};
 
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
 /// Compiles snapshots; owns what outlives tables.
 #[derive(Debug)]
 pub struct Compiler {
     workers: usize,
     series: Arc<SeriesSet>,
-    endpoints: HashMap<EndpointId, Arc<Endpoint>>,
-    splits: HashMap<SplitKey, KeptSplit>,
-    slots: HashMap<BindAddress, usize>,
+    endpoints: Map<EndpointId, Arc<Endpoint>>,
+    splits: Map<SplitKey, KeptSplit>,
+    /// By listener and identity.
+    rules: Map<(Arc<str>, RuleId), KeptRule>,
+    slots: Map<BindAddress, usize>,
     last_key: u64,
+    /// Counts compilations; what was not met in the last one is forgotten.
+    pass: u64,
 }
 
 /// What is kept of a split from table to table.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct KeptSplit {
     state: Arc<SplitState>,
     picks: Arc<Picks>,
     /// Services and weights that `picks` counts under.
     shares: Vec<(Arc<str>, u32)>,
+    met: u64,
+}
+
+/// A rule of the last table and what it was compiled from.
+#[derive(Debug)]
+struct KeptRule {
+    written: Arc<snapshot::Rule>,
+    rule: Arc<Rule>,
+    met: u64,
+}
+
+impl KeptRule {
+    /// Whether compiling this candidate would give the same rule again.
+    fn is_of(&self, port: u16, candidate: &Candidate) -> bool {
+        self.rule.listener_port == port
+            && self.rule.prefix_length == prefix_length(candidate)
+            && (Arc::ptr_eq(&self.written, &candidate.rule) || *self.written == *candidate.rule)
+    }
 }
 
 /// What one compilation has seen so far.
 struct Pass<'a> {
     compiler: &'a mut Compiler,
-    snapshot: &'a Snapshot,
-    backends: HashMap<*const snapshot::Backend, Arc<Backend>>,
-    endpoints: HashMap<EndpointId, Arc<Endpoint>>,
-    splits: HashMap<SplitKey, KeptSplit>,
+    backends: Map<*const snapshot::Backend, Arc<Backend>>,
+    /// Keys of the endpoints.
+    endpoints: HashSet<u64, foldhash::fast::RandomState>,
 }
 
 /// Where a rule is being attached.
@@ -63,22 +87,19 @@ impl Compiler {
         Self {
             workers,
             series,
-            endpoints: HashMap::new(),
-            splits: HashMap::new(),
-            slots: HashMap::new(),
+            endpoints: Map::default(),
+            splits: Map::default(),
+            rules: Map::default(),
+            slots: Map::default(),
             last_key: 0,
+            pass: 0,
         }
     }
 
     /// Compiles a snapshot. What no snapshot names any more is forgotten here and lives on only in requests that hold it.
     pub fn compile(&mut self, snapshot: &Snapshot) -> RoutingTable {
-        let mut pass = Pass {
-            snapshot,
-            backends: HashMap::new(),
-            endpoints: HashMap::with_capacity(self.endpoints.len()),
-            splits: HashMap::with_capacity(self.splits.len()),
-            compiler: self,
-        };
+        self.pass += 1;
+        let mut pass = Pass { backends: Map::default(), endpoints: HashSet::default(), compiler: self };
         let mut binds = Vec::new();
         for bind in &snapshot.binds {
             let slot = pass.compiler.slot(bind.address);
@@ -87,14 +108,16 @@ impl Compiler {
             }
             binds[slot] = Some(pass.bind(bind));
         }
-        let Pass { endpoints, splits, .. } = pass;
-        for (id, gone) in &self.endpoints {
-            if !endpoints.contains_key(id) {
-                gone.set_ready(false);
+        let Pass { endpoints, .. } = pass;
+        self.endpoints.retain(|_, endpoint| {
+            let stays = endpoints.contains(&endpoint.key);
+            if !stays {
+                endpoint.set_ready(false);
             }
-        }
-        self.endpoints = endpoints;
-        self.splits = splits;
+            stays
+        });
+        self.splits.retain(|_, split| split.met == self.pass);
+        self.rules.retain(|_, rule| rule.met == self.pass);
         RoutingTable { generation: snapshot.generation, binds }
     }
 
@@ -124,14 +147,13 @@ impl Pass<'_> {
     fn listener(&mut self, port: u16, listener: &Listener) -> ListenerTable {
         let label: Arc<str> = listener.name.to_string().into();
         let place = Place { label: Arc::clone(&label), port };
-        let mut rules: HashMap<*const snapshot::Rule, Arc<Rule>> = HashMap::new();
+        let mut rules: Map<*const snapshot::Rule, Arc<Rule>> = Map::default();
         let mut hosts: HostMap<HostTable> = HostMap::default();
         for host in &listener.hosts {
             let mut paths = PathMap::default();
             for candidate in &host.candidates {
-                let rule = rules
-                    .entry(Arc::as_ptr(&candidate.rule))
-                    .or_insert_with(|| Arc::new(self.rule(&place, candidate)));
+                let rule =
+                    rules.entry(Arc::as_ptr(&candidate.rule)).or_insert_with(|| self.rule(&place, candidate));
                 paths.push(candidate, Arc::clone(rule));
             }
             let table = hosts.entry(&host.host, || HostTable { ports: Vec::new() });
@@ -147,7 +169,40 @@ impl Pass<'_> {
         ListenerTable { hosts, unmatched }
     }
 
-    fn rule(&mut self, place: &Place, candidate: &Candidate) -> Rule {
+    /// The rule of the last table if nothing about it has changed, else a new one.
+    fn rule(&mut self, place: &Place, candidate: &Candidate) -> Arc<Rule> {
+        let met = self.compiler.pass;
+        let key = (Arc::clone(&place.label), candidate.rule.id.clone());
+        if let Some(kept) = self.compiler.rules.get_mut(&key)
+            && kept.is_of(place.port, candidate)
+        {
+            kept.met = met;
+            // The newest text, so that older snapshots can go.
+            kept.written = Arc::clone(&candidate.rule);
+            let rule = Arc::clone(&kept.rule);
+            self.keep_parts(&rule, &candidate.rule.key);
+            return rule;
+        }
+        let rule = Arc::new(self.new_rule(place, candidate));
+        let kept = KeptRule { written: Arc::clone(&candidate.rule), rule: Arc::clone(&rule), met };
+        self.compiler.rules.insert(key, kept);
+        rule
+    }
+
+    /// Keeps what a kept rule points to.
+    fn keep_parts(&mut self, rule: &Rule, key: &SplitKey) {
+        let Action::Split(split) = &rule.action else { return };
+        if let Some(kept) = self.compiler.splits.get_mut(key) {
+            kept.met = self.compiler.pass;
+        }
+        for arm in &split.arms {
+            if let ArmTarget::Backend { backend, .. } = &arm.target {
+                self.endpoints.extend(backend.known.iter().map(|endpoint| endpoint.key));
+            }
+        }
+    }
+
+    fn new_rule(&mut self, place: &Place, candidate: &Candidate) -> Rule {
         let rule = &*candidate.rule;
         let key = SeriesKey {
             namespace: Arc::clone(&rule.id.route.namespace),
@@ -156,18 +211,13 @@ impl Pass<'_> {
             rule: Arc::clone(&rule.id.rule),
             ..SeriesKey::default()
         };
-        let prefix_length = match &candidate.matcher.path {
-            PathMatch::Prefix(prefix) => prefix.len(),
-            PathMatch::Exact(_) | PathMatch::Regex(_) => 0,
-        };
         Rule {
             id: rule.id.clone(),
             listener: Arc::clone(&place.label),
             listener_port: place.port,
-            generation: self.snapshot.generation,
             filters: rule.filters.as_slice().into(),
             timeouts: rule.timeouts,
-            prefix_length,
+            prefix_length: prefix_length(candidate),
             action: self.action(rule, &key),
             series: self.series(key),
         }
@@ -190,7 +240,7 @@ impl Pass<'_> {
         };
         let arms: Box<[Arm]> = rule.arms.iter().map(|arm| self.arm(arm, key)).collect();
         let shares = arms.iter().map(|arm| (Arc::clone(&arm.series.key.service), arm.weight)).collect();
-        let KeptSplit { state, picks, .. } = self.kept_split(&rule.key, shares);
+        let (state, picks) = self.kept_split(&rule.key, shares);
         Action::Split(Split { state, picks, thresholds, arms })
     }
 
@@ -256,39 +306,36 @@ impl Pass<'_> {
     }
 
     fn endpoint(&mut self, id: &EndpointId) -> Arc<Endpoint> {
-        if let Some(known) = self.endpoints.get(id) {
-            return Arc::clone(known);
-        }
-        let known = self.compiler.endpoints.get(id).cloned().unwrap_or_else(|| {
-            self.compiler.last_key += 1;
-            Arc::new(Endpoint::new(self.compiler.last_key, id.clone(), self.compiler.workers))
+        let Compiler { endpoints, last_key, workers, .. } = &mut *self.compiler;
+        let known = endpoints.entry(id.clone()).or_insert_with(|| {
+            *last_key += 1;
+            Arc::new(Endpoint::new(*last_key, id.clone(), *workers))
         });
-        self.endpoints.insert(id.clone(), Arc::clone(&known));
-        known
+        self.endpoints.insert(known.key);
+        Arc::clone(known)
     }
 
-    fn kept_split(&mut self, key: &SplitKey, shares: Vec<(Arc<str>, u32)>) -> KeptSplit {
-        let workers = self.compiler.workers;
-        if let Some(kept) = self.splits.get(key) {
-            let mut kept = kept.clone();
-            if kept.shares != shares {
-                // Two rules of one identity, of which only the first can be reached. Picks are indexed by arm.
-                kept.picks = Arc::new(Picks::new(workers, shares.len()));
-            }
-            return kept;
-        }
-        let known = self.compiler.splits.get(key);
-        let state = known.map_or_else(
-            || Arc::new(SplitState::new(workers, || fastrand::u64(..))),
-            |known| Arc::clone(&known.state),
-        );
-        let picks = match known {
-            Some(known) if known.shares == shares => Arc::clone(&known.picks),
-            _ => Arc::new(Picks::new(workers, shares.len())),
+    fn kept_split(&mut self, key: &SplitKey, shares: Vec<(Arc<str>, u32)>) -> (Arc<SplitState>, Arc<Picks>) {
+        let Compiler { splits, workers, pass: met, .. } = &mut *self.compiler;
+        let (workers, met) = (*workers, *met);
+        let Some(kept) = splits.get_mut(key) else {
+            let state = Arc::new(SplitState::new(workers, || fastrand::u64(..)));
+            let picks = Arc::new(Picks::new(workers, shares.len()));
+            let kept = KeptSplit { state: Arc::clone(&state), picks: Arc::clone(&picks), shares, met };
+            splits.insert(key.clone(), kept);
+            return (state, picks);
         };
-        let kept = KeptSplit { state, picks, shares };
-        self.splits.insert(key.clone(), kept.clone());
-        kept
+        let state = Arc::clone(&kept.state);
+        if kept.shares != shares {
+            let picks = Arc::new(Picks::new(workers, shares.len()));
+            // Of two rules with one identity only the first can be reached. Picks are indexed by arm: each has its own.
+            if kept.met == met {
+                return (state, picks);
+            }
+            (kept.picks, kept.shares) = (picks, shares);
+        }
+        kept.met = met;
+        (state, Arc::clone(&kept.picks))
     }
 
     fn series(&self, key: SeriesKey) -> Arc<Series> {
@@ -301,5 +348,13 @@ fn namespace_of(listener: &ListenerName) -> Arc<str> {
         ListenerName::Gateway { gateway, .. } => Arc::clone(&gateway.namespace),
         ListenerName::Service { service, .. } => Arc::clone(&service.namespace),
         ListenerName::ServiceListener => "".into(),
+    }
+}
+
+/// Length of the prefix that a rule's only match matches; where a rule has several matches, nobody asks.
+fn prefix_length(candidate: &Candidate) -> usize {
+    match &candidate.matcher.path {
+        PathMatch::Prefix(prefix) => prefix.len(),
+        PathMatch::Exact(_) | PathMatch::Regex(_) => 0,
     }
 }

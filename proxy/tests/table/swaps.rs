@@ -181,7 +181,7 @@ fn a_request_holds_its_rule_and_not_the_table() {
     let rule = routed(&table, "h/");
     drop(table);
     assert!(weak.upgrade().is_none());
-    assert_eq!(rule.generation.0, 1);
+    assert_eq!(&*rule.id.route.name, "hello");
 }
 
 #[test]
@@ -195,4 +195,46 @@ fn an_address_keeps_its_slot() {
     let slots: Vec<_> =
         compiler.compile(&both).addresses().map(|(slot, address)| (slot, address.port)).collect();
     assert_eq!(slots, [(0, 80), (1, 81)]);
+}
+
+#[test]
+fn a_rule_is_kept_whole_until_something_about_it_changes() {
+    let mut compiler = compiler(1);
+    let ready = with_endpoints(1, &[("a", 9001, EndpointState::Ready)]);
+    let first = routed(&compiler.compile(&ready), "h/");
+    // The same text, read again.
+    let again = with_endpoints(2, &[("a", 9001, EndpointState::Ready)]);
+    assert!(Arc::ptr_eq(&first, &routed(&compiler.compile(&again), "h/")));
+    let edits: [&[(&str, u16, EndpointState)]; 3] = [
+        &[("a", 9001, EndpointState::Unready)],
+        &[("b", 9001, EndpointState::Ready)],
+        &[("b", 9001, EndpointState::Ready), ("c", 9002, EndpointState::Ready)],
+    ];
+    let mut last = first;
+    for (edit, generation) in edits.into_iter().zip(3..) {
+        let edited = routed(&compiler.compile(&with_endpoints(generation, edit)), "h/");
+        assert!(!Arc::ptr_eq(&last, &edited), "{edit:?}");
+        let ready = edit.iter().filter(|(.., state)| *state == EndpointState::Ready).count();
+        assert_eq!(only_backend(&edited).endpoints.len(), ready);
+        last = edited;
+    }
+    // `ReplacePrefixMatch` needs the length of the match.
+    let moved = plain(6, vec![candidate("/moved", &again.binds[0].listeners[0].hosts[0].candidates[0].rule)]);
+    assert_eq!(routed(&compiler.compile(&moved), "h/moved").prefix_length, 6);
+}
+
+#[test]
+fn what_a_kept_rule_points_to_is_kept() {
+    let mut compiler = compiler(1);
+    let mut first = None;
+    for generation in 1..5 {
+        let rule = routed(&compile(&mut compiler, generation, vec![candidate("/", &hello([1, 1]))]), "h/");
+        assert!(only_backend(&rule).endpoints.iter().all(|(endpoint, _)| endpoint.is_ready()));
+        let state = Arc::clone(&split(&rule).state);
+        assert!(Arc::ptr_eq(first.get_or_insert_with(|| Arc::clone(&state)), &state));
+        assert_eq!(compiler.endpoints().count(), 2);
+    }
+    let edited = routed(&compile(&mut compiler, 5, vec![candidate("/", &hello([2, 1]))]), "h/");
+    assert!(Arc::ptr_eq(&first.unwrap(), &split(&edited).state));
+    assert_eq!(compiler.endpoints().count(), 2);
 }
