@@ -125,10 +125,11 @@ fn write_share(f: &mut fmt::Formatter<'_>, share: &ShareView) -> fmt::Result {
         |of: fn(&EndpointView) -> &str| share.endpoints.iter().map(|one| of(one).len()).max().unwrap_or(0);
     let (revisions, pods, addresses) =
         (width(|one| &one.revision), width(|one| &one.pod), width(|one| &one.address));
+    let gap = if revisions == 0 { "" } else { "  " };
     for one in &share.endpoints {
         writeln!(
             f,
-            "               {:revisions$}  {:pods$}  {:addresses$}  {}, {} in flight",
+            "               {:revisions$}{gap}{:pods$}  {:addresses$}  {}, {} in flight",
             one.revision, one.pod, one.address, one.state, one.in_flight
         )?;
     }
