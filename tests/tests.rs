@@ -23,6 +23,7 @@ mod limits;
 mod matching;
 mod readiness;
 mod smoke;
+mod streaming;
 mod ways_in;
 mod weight_edits;
 mod zero_loss;
