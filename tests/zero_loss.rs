@@ -1,6 +1,6 @@
 //! Nothing is lost while everything about a live service changes.
 //!
-//! Clients send requests, half of them POSTs with a body and an id, and never repeat one. Meanwhile weights, routes and
+//! Clients of HTTP/1.1 and of HTTP/2 send requests, half of them POSTs with a body and an id, and never repeat one. Meanwhile weights, routes and
 //! endpoints change about a hundred times a second, pods close connections whenever they like, and some restart as polite
 //! servers do. *Lost* is what the design calls so: a request that does not get exactly one complete answer made by a pod, or a
 //! POST that ran twice.
@@ -9,14 +9,16 @@
 //! It is answered 502 `closed_while_sending`, and it is counted here by that name and by no other.
 
 mod changes;
-mod load;
+mod client;
+mod tally;
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::support::{Manifests, Pod, Speaks, Start, test_duration, test_seed};
 use changes::{Editor, Fleet};
-use load::Tally;
+use client::{CLIENTS, Client};
+use tally::Tally;
 
 /// Long enough for hundreds of edits and dozens of restarts; CI has little time. Longer with `WATERSHED_TEST_SECONDS`.
 const DURATION: Duration = Duration::from_secs(4);
@@ -50,10 +52,10 @@ fn run(speaks: Speaks) -> Tally {
         let editor = scope.spawn(|| Editor::new(&manifests, &fleet, seed).edit_until(&stop_changes));
         scope.spawn(|| fleet.shed_until(&stop_changes, seed));
         scope.spawn(|| fleet.restart_until(&stop_changes, &manifests, &watershed));
-        let clients: Vec<_> = (0..load::CLIENTS)
+        let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
                 let (stop, address) = (&stop, watershed.services());
-                scope.spawn(move || load::Client::new(number, address, seed).ask_until(stop))
+                scope.spawn(move || Client::new(number, address, seed).ask_until(stop))
             })
             .collect();
         while Instant::now() < end {

@@ -1,114 +1,26 @@
-//! Clients that remember how every request ended, and the audit of it.
+//! How every request ended, and the audit of it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use fastrand::Rng;
-
-use crate::support::{Answer, Connection, Pod, Watershed};
-
-/// Connections at a time.
-pub(super) const CLIENTS: usize = 8;
-/// Largest body in bytes: several times what a socket takes at once is slow, and this is already several frames.
-const BODY_MAX: usize = 20_000;
+use crate::support::{Pod, Watershed};
 
 /// How a request ended.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    id: String,
-    is_post: bool,
-    end: End,
+    pub(super) id: String,
+    pub(super) is_post: bool,
+    pub(super) end: End,
 }
 
 #[derive(Debug)]
-enum End {
+pub(super) enum End {
     /// A complete answer made by this pod.
     Pod(String),
     /// 502 `closed_while_sending`.
     ClosedWhileSending,
     /// Anything else.
     Lost(String),
-}
-
-/// A client with one connection at a time.
-pub(super) struct Client {
-    number: usize,
-    address: SocketAddr,
-    random: Rng,
-    connection: Option<Connection>,
-}
-
-impl Client {
-    pub(super) fn new(number: usize, address: SocketAddr, seed: u64) -> Self {
-        Self { number, address, random: Rng::with_seed(seed ^ number as u64), connection: None }
-    }
-
-    pub(super) fn ask_until(mut self, stop: &AtomicBool) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
-        while !stop.load(SeqCst) {
-            let id = format!("{}-{}", self.number, outcomes.len());
-            let is_post = self.random.bool();
-            let end = self.ask(&id, is_post);
-            outcomes.push(Outcome { id, is_post, end });
-        }
-        outcomes
-    }
-
-    fn ask(&mut self, id: &str, is_post: bool) -> End {
-        let body = if is_post { self.body() } else { String::new() };
-        let text = self.text(id, is_post, &body);
-        let connection = match self.connection.take() {
-            Some(connection) => Ok(connection),
-            None => Connection::open(self.address),
-        };
-        let asked = connection.and_then(|mut connection| {
-            let answer = connection.ask(&text)?;
-            Ok((connection, answer))
-        });
-        let (connection, answer) = match asked {
-            Ok(asked) => asked,
-            Err(error) => return End::Lost(format!("{error}")),
-        };
-        if !answer.closes() {
-            self.connection = Some(connection);
-        }
-        judge(&answer, is_post, &body)
-    }
-
-    fn body(&mut self) -> String {
-        let length = self.random.usize(1..BODY_MAX);
-        let letter = self.random.lowercase();
-        std::iter::repeat_n(letter, length).collect()
-    }
-
-    fn text(&mut self, id: &str, is_post: bool, body: &str) -> String {
-        let path = self.random.choice(["/", "/special", "/special/deep?x=1", "/other"]).unwrap_or("/");
-        let method = if is_post { "POST" } else { "GET" };
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: hello\r\nx-id: {id}\r\n");
-        match is_post {
-            false => head + "\r\n",
-            // Both framings.
-            true if self.random.bool() => format!("{head}content-length: {}\r\n\r\n{body}", body.len()),
-            true => {
-                format!("{head}transfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
-            }
-        }
-    }
-}
-
-fn judge(answer: &Answer, is_post: bool, body: &str) -> End {
-    if answer.status == 502 && answer.reason() == "closed_while_sending" && is_post {
-        return End::ClosedWhileSending;
-    }
-    if answer.status != 200 || answer.pod().is_empty() {
-        return End::Lost(format!("{} {}", answer.status, answer.reason()));
-    }
-    if answer.json()["body"] != *body {
-        return End::Lost("another body than the one sent".to_owned());
-    }
-    End::Pod(answer.pod().to_owned())
 }
 
 /// What came of it all.
