@@ -111,10 +111,10 @@ impl ConnState {
     /// Ends what takes too long; called every tick.
     pub(crate) fn enforce(&self, head: Ticks, idle: Ticks, stall: Ticks) {
         let quiet_for = coarse::now() - self.activity.last();
-        if self.in_flight.get() > 0 {
-            if quiet_for > stall {
-                self.order(Order::Kill(Reason::UpstreamStalled));
-            }
+        if self.activity.is_blocked() && quiet_for > stall {
+            self.order(Order::Kill(Reason::ClientAborted));
+        } else if self.in_flight.get() > 0 {
+            // The request has limits of its own.
         } else if self.activity.has_read() {
             if self.head_since.get() == 0 {
                 self.head_since.set(coarse::now());
@@ -134,40 +134,44 @@ impl ConnState {
         }
     }
 
+    /// Waits for an order.
+    async fn ordered(&self) -> Order {
+        poll_fn(|cx| {
+            self.remember(cx.waker());
+            let order = self.order.get();
+            if order == Order::None { Poll::Pending } else { Poll::Ready(order) }
+        })
+        .await
+    }
+
     fn is_idle(&self) -> bool {
         self.in_flight.get() == 0 && !self.activity.has_read() && socket::peek(self.fd) == Queue::Empty
     }
 }
 
-/// Serves a connection until it ends.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, bind: usize) {
+/// Serves a connection until it ends. It counts as open before this returns, so that whoever waits for the last one does not
+/// miss it.
+pub(crate) fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, bind: usize) {
     let _ = stream.set_nodelay(true);
     let fd = std::os::fd::AsRawFd::as_raw_fd(&stream);
     let state = Rc::new(ConnState::new(peer, bind, fd));
-    let key = worker.register(&state);
-    let _registered = Registered { worker: Rc::clone(&worker), key };
-    let limit = worker.shared.limits.head_timeout;
-    let ahead = match tokio::time::timeout(limit.max(worker.shared.limits.idle_timeout), first_bytes(&stream))
-        .await
-    {
-        Ok(Ok(ahead)) if !ahead.is_empty() => ahead,
-        // Closed, or silent from the start: port scans and load balancers' checks.
-        Ok(_) | Err(_) => return,
-    };
+    let registered = Registered { key: worker.register(&state), worker: Rc::clone(worker) };
+    tokio::task::spawn_local(async move { run(&registered.worker, &state, stream).await });
+}
+
+async fn run(worker: &Rc<Worker>, state: &Rc<ConnState>, stream: TcpStream) {
+    let Ok(Some(ahead)) = first_bytes(state, &stream).await else { return };
     let is_http2 = ahead.starts_with(PREFACE);
     let io = Io::new(stream, ahead, Arc::clone(&state.activity));
-    let served = if is_http2 {
-        serve_http2(&worker, &state, io).await
-    } else {
-        serve_http1(&worker, &state, io).await
-    };
+    let served =
+        if is_http2 { serve_http2(worker, state, io).await } else { serve_http1(worker, state, io).await };
     let reason = match served {
         Served::Ended(Ok(())) => None,
         Served::Ended(Err(error)) => refusal(&error),
         Served::Killed(reason) => (reason == Reason::HeadTimeout).then_some(reason),
     };
     if let Some(reason) = reason {
-        worker.count_refused(peer, reason);
+        worker.count_refused(state.peer, reason);
     }
 }
 
@@ -183,24 +187,36 @@ impl Drop for Registered {
     }
 }
 
-/// Reads until it is clear which protocol the client speaks; empty if it closed first.
-async fn first_bytes(stream: &TcpStream) -> io::Result<Vec<u8>> {
+/// Reads until it is clear which protocol the client speaks; `None` if it closed first, or if it was told to end and had said
+/// nothing (port scans and load balancers' checks do not).
+async fn first_bytes(state: &ConnState, stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     // Nothing is allocated for a client that has not said anything yet.
-    stream.readable().await?;
-    let mut bytes = Vec::with_capacity(FIRST_READ);
+    let mut bytes = Vec::new();
     loop {
+        tokio::select! {
+            biased;
+            readable = stream.readable() => readable?,
+            order = state.ordered() => {
+                if order == Order::Drain && !bytes.is_empty() {
+                    // It is being drained as soon as it is known how.
+                    state.order.set(Order::None);
+                    continue;
+                }
+                return Ok(None);
+            }
+        }
+        bytes.reserve(FIRST_READ);
         match stream.try_read_buf(&mut bytes) {
-            Ok(0) => return Ok(Vec::new()),
+            Ok(0) => return Ok(None),
             Ok(_) => {
                 let known = bytes.len().min(PREFACE.len());
                 if bytes[..known] != PREFACE[..known] || known == PREFACE.len() {
-                    return Ok(bytes);
+                    return Ok(Some(bytes));
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
-        stream.readable().await?;
     }
 }
 

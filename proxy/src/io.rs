@@ -9,21 +9,34 @@ use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::coarse::{self, Ticks};
 
 /// What passed over a stream, for those who do not own it. Written by one worker thread only.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Activity {
-    /// Tick of the last read or write that moved something (or found the end).
+    /// Tick of the last byte read or written.
     last: AtomicU32,
-    /// Whether anything was read since [`Activity::forget_reads`].
+    /// Whether a byte was read since [`Activity::forget_reads`].
     read: AtomicBool,
+    /// Whether the last write found no room: the other side does not read.
+    blocked: AtomicBool,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self {
+            last: AtomicU32::new(coarse::now()),
+            read: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
+        }
+    }
 }
 
 impl Activity {
-    /// Tick of the last movement.
+    /// Tick of the last movement; of the beginning, if nothing has moved yet.
     pub(crate) fn last(&self) -> Ticks {
         self.last.load(Relaxed)
     }
@@ -33,9 +46,14 @@ impl Activity {
         self.read.store(false, Relaxed);
     }
 
-    /// Whether anything was read since then.
+    /// Whether a byte was read since then. The end of the stream is not a byte.
     pub(crate) fn has_read(&self) -> bool {
         self.read.load(Relaxed)
+    }
+
+    /// Whether bytes wait for the other side to read.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.load(Relaxed)
     }
 
     fn note_read(&self) {
@@ -43,67 +61,40 @@ impl Activity {
         self.last.store(coarse::now(), Relaxed);
     }
 
-    fn note_write(&self) {
-        self.last.store(coarse::now(), Relaxed);
+    fn note_write<T>(&self, polled: &Poll<T>) {
+        self.blocked.store(polled.is_pending(), Relaxed);
+        if polled.is_ready() {
+            self.last.store(coarse::now(), Relaxed);
+        }
     }
 }
 
-/// A TCP stream as hyper reads and writes it, with bytes that were read ahead and a note of what passes.
+/// A TCP stream that notes what passes.
 #[derive(Debug)]
-pub(crate) struct Io {
-    stream: TokioIo<TcpStream>,
-    /// Read before hyper took over; given out first.
-    ahead: Vec<u8>,
+struct Watched {
+    stream: TcpStream,
     activity: Arc<Activity>,
 }
 
-impl Io {
-    pub(crate) fn new(stream: TcpStream, ahead: Vec<u8>, activity: Arc<Activity>) -> Self {
-        activity.note_write();
-        Self { stream: TokioIo::new(stream), ahead, activity }
-    }
-
-    pub(crate) fn fd(&self) -> RawFd {
-        self.stream.inner().as_raw_fd()
-    }
-
-    /// The stream, and what was read ahead and never given out.
-    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
-        (self.stream.into_inner(), self.ahead)
-    }
-}
-
-impl Read for Io {
+impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut buf: ReadBufCursor<'_>,
+        buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
-            let count = self.ahead.len().min(buf.remaining());
-            buf.put_slice(&self.ahead[..count]);
-            if count == self.ahead.len() {
-                self.ahead = Vec::new();
-            } else {
-                self.ahead.drain(..count);
-            }
-            self.activity.note_read();
-            return Poll::Ready(Ok(()));
-        }
+        let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if matches!(polled, Poll::Ready(Ok(()))) {
+        if buf.filled().len() > before {
             self.activity.note_read();
         }
         polled
     }
 }
 
-impl Write for Io {
+impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        if polled.is_ready() {
-            self.activity.note_write();
-        }
+        self.activity.note_write(&polled);
         polled
     }
 
@@ -125,9 +116,79 @@ impl Write for Io {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        if polled.is_ready() {
-            self.activity.note_write();
-        }
+        self.activity.note_write(&polled);
         polled
+    }
+}
+
+/// A TCP stream as hyper reads and writes it, with bytes that were read ahead and a note of what passes.
+#[derive(Debug)]
+pub(crate) struct Io {
+    stream: TokioIo<Watched>,
+    /// Read before hyper took over; given out first.
+    ahead: Vec<u8>,
+}
+
+impl Io {
+    pub(crate) fn new(stream: TcpStream, ahead: Vec<u8>, activity: Arc<Activity>) -> Self {
+        if !ahead.is_empty() {
+            activity.note_read();
+        }
+        Self { stream: TokioIo::new(Watched { stream, activity }), ahead }
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.stream.inner().stream.as_raw_fd()
+    }
+
+    /// The stream, and what was read ahead and never given out.
+    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.stream.into_inner().stream, self.ahead)
+    }
+}
+
+impl Read for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let count = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead[..count]);
+        if count == self.ahead.len() {
+            self.ahead = Vec::new();
+        } else {
+            self.ahead.drain(..count);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 }

@@ -162,16 +162,12 @@ pub(crate) async fn accept(
                 return;
             }
             accepted = listener.accept(), if worker.has_room() => match accepted {
-                Ok((stream, peer)) => serve(&worker, slot, stream, peer),
+                Ok((stream, peer)) => connection::serve(&worker, stream, peer, slot),
                 Err(error) => pause_after(&worker, &error).await,
             },
             () = worker.room.notified(), if !worker.has_room() => {}
         }
     }
-}
-
-fn serve(worker: &Rc<Worker>, slot: usize, stream: tokio::net::TcpStream, peer: SocketAddr) {
-    tokio::task::spawn_local(connection::serve(Rc::clone(worker), stream, peer, slot));
 }
 
 /// Closing a listening socket resets the connections that wait in its queue; so they are taken first.
@@ -180,7 +176,7 @@ fn accept_queued(worker: &Rc<Worker>, slot: usize, listener: tokio::net::TcpList
     while let Ok((stream, peer)) = listener.accept() {
         let stream = stream.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(stream));
         if let Ok(stream) = stream {
-            serve(worker, slot, stream, peer);
+            connection::serve(worker, stream, peer, slot);
         }
     }
 }

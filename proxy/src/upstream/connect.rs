@@ -16,10 +16,10 @@ use crate::worker::Worker;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
-/// Opens a TCP connection to the pool's endpoint within the limits.
+/// Opens a TCP connection to the pool's endpoint within the limits. The caller has counted it as open.
 pub(super) async fn connect(worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<TcpStream, Reason> {
     let limits = &worker.shared.limits;
-    if pool.open() >= limits.upstream_connections {
+    if pool.open() > limits.upstream_connections {
         return Err(Reason::Overloaded);
     }
     let attempt = TcpStream::connect(pool.endpoint.id.address);

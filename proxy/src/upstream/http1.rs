@@ -39,6 +39,7 @@ pub(super) async fn exchange(
             Ok(Exchanged { response, lease: Lease::http1(pool, conn) })
         }
         Err(mut error) => {
+            pool.drop_closed();
             if let Some(unsent) = error.take_message() {
                 return Err(Failure::again(Reason::UpstreamClosed, unsent, Cause::Unsent));
             }
@@ -69,18 +70,18 @@ fn reason_of(error: &hyper::Error, undecidable: bool) -> Reason {
 
 /// Opens a connection and starts the task that drives it.
 async fn open(worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<Http1, Reason> {
-    pool.opened();
-    let stream = connect::connect(worker, pool).await.inspect_err(|_| pool.closed())?;
+    let opened = pool.opened();
+    let stream = connect::connect(worker, pool).await?;
     let activity = Arc::<Activity>::default();
     let io = Io::new(stream, Vec::new(), Arc::clone(&activity));
     let fd = io.fd();
     let handshake = http1::Builder::new().max_buf_size(worker.shared.limits.head_bytes).handshake(io).await;
-    let (sender, connection) = handshake.map_err(|_| Reason::ConnectFailed).inspect_err(|_| pool.closed())?;
-    let (pool, shared, index) = (Rc::clone(pool), Arc::clone(&worker.shared), worker.index);
+    let (sender, connection) = handshake.map_err(|_| Reason::ConnectFailed)?;
+    let (shared, index) = (Arc::clone(&worker.shared), worker.index);
     tokio::task::spawn_local(async move {
         // Its error, if any, reaches the request that it concerns.
         let _ = connection.with_upgrades().await;
-        pool.closed();
+        drop(opened);
         shared.cells[index].upstream_closed.add(1);
     });
     let now = coarse::now();

@@ -162,8 +162,8 @@ impl Drop for Opening<'_> {
 }
 
 async fn open(worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<Rc<Http2>, Reason> {
-    pool.opened();
-    let stream = connect::connect(worker, pool).await.inspect_err(|_| pool.closed())?;
+    let opened = pool.opened();
+    let stream = connect::connect(worker, pool).await?;
     let io = Io::new(stream, Vec::new(), Arc::default());
     let handshake = http2::Builder::new(LocalExec)
         .timer(TokioTimer::new())
@@ -173,9 +173,9 @@ async fn open(worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<Rc<Http2>, Reason>
         .keep_alive_timeout(PING_TIMEOUT)
         .handshake(io)
         .await;
-    let (sender, connection) = handshake.map_err(|_| Reason::ConnectFailed).inspect_err(|_| pool.closed())?;
+    let (sender, connection) = handshake.map_err(|_| Reason::ConnectFailed)?;
     let streams_max = Rc::new(Cell::new(connection.current_max_send_streams()));
-    let (allowed, task_pool) = (Rc::clone(&streams_max), Rc::clone(pool));
+    let allowed = Rc::clone(&streams_max);
     let (shared, index) = (Arc::clone(&worker.shared), worker.index);
     tokio::task::spawn_local(async move {
         let mut connection = pin!(connection);
@@ -185,7 +185,7 @@ async fn open(worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<Rc<Http2>, Reason>
             polled.map(drop)
         })
         .await;
-        task_pool.closed();
+        drop(opened);
         shared.cells[index].upstream_closed.add(1);
     });
     let now = coarse::now();

@@ -124,12 +124,18 @@ impl Pool {
         });
     }
 
-    pub(super) fn opened(&self) {
+    /// Counts a connection as open, from the attempt to connect on, until what is returned is dropped.
+    pub(super) fn opened(self: &Rc<Self>) -> Opened {
         self.open.set(self.open.get() + 1);
+        Opened(Rc::clone(self))
     }
 
-    pub(super) fn closed(&self) {
-        self.open.set(self.open.get().saturating_sub(1));
+    /// Drops idle connections that have been closed. Asked after one turned out to be: the others may have been closed in the
+    /// same breath (an endpoint that restarts), and a request has few attempts.
+    pub(super) fn drop_closed(&self) {
+        self.idle
+            .borrow_mut()
+            .retain(|conn| !conn.sender.is_closed() && socket::peek(conn.fd) == Queue::Empty);
     }
 
     /// Open connections.
@@ -144,6 +150,16 @@ impl Pool {
 
     pub(super) fn is_empty(&self) -> bool {
         self.open.get() == 0
+    }
+}
+
+/// An open connection's place in the count.
+#[derive(Debug)]
+pub(super) struct Opened(Rc<Pool>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get().saturating_sub(1));
     }
 }
 
