@@ -7,4 +7,9 @@
 #[allow(dead_code, unused_imports, reason = "shared by themes that are added one by one")]
 mod support;
 
+mod exchange;
+mod head;
+mod pool;
+mod reasons;
 mod smoke;
+mod smuggling;

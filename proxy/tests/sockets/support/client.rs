@@ -85,11 +85,14 @@ impl Client {
         self.reader.take(count).unwrap()
     }
 
-    /// Everything up to the end of the stream, or to its reset.
-    pub(crate) fn rest(&mut self) -> Vec<u8> {
+    /// Everything up to the end of the stream or its reset, and whether it ended at all.
+    pub(crate) fn rest(&mut self) -> (Vec<u8>, bool) {
         let mut rest = self.reader.ahead().to_vec();
-        let _ = self.stream.read_to_end(&mut rest);
-        rest
+        let ended = match self.stream.read_to_end(&mut rest) {
+            Ok(_) => true,
+            Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
+        };
+        (rest, ended)
     }
 
     /// Whether the proxy has closed the connection, without a byte more.
@@ -100,7 +103,7 @@ impl Client {
         match read {
             Ok(0) => true,
             Ok(_) => panic!("a byte instead of an end"),
-            Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+            Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
         }
     }
 
