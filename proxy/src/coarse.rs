@@ -65,6 +65,11 @@ impl Limit {
 
     /// To be asked when the thing is pending: whether it has been for too long. The task is woken when it will have been.
     pub(crate) fn exceeded(&mut self, cx: &Context<'_>) -> bool {
+        self.exceeded_since(0, cx)
+    }
+
+    /// The same where something else counts as movement too, which last happened at `moved`.
+    pub(crate) fn exceeded_since(&mut self, moved: Ticks, cx: &Context<'_>) -> bool {
         WAITING.with_borrow_mut(|waiting| match self.entry {
             None => {
                 let until = now().saturating_add(self.after);
@@ -73,6 +78,7 @@ impl Limit {
             }
             Some(key) => {
                 let entry = &mut waiting[key];
+                entry.until = entry.until.max(moved.saturating_add(self.after));
                 entry.waker.clone_from(cx.waker());
                 entry.until <= now()
             }
@@ -114,5 +120,18 @@ mod tests {
         limit.restart();
         assert!(!ask_after(9, &mut limit));
         assert!(ask_after(2, &mut limit));
+    }
+
+    #[test]
+    fn movement_elsewhere_puts_the_end_off() {
+        let cx = Context::from_waker(Waker::noop());
+        let mut limit = Limit::new(3);
+        assert!(!limit.exceeded_since(0, &cx));
+        (0..2).for_each(|_| advance());
+        let moved = super::now();
+        (0..2).for_each(|_| advance());
+        assert!(!limit.exceeded_since(moved, &cx));
+        advance();
+        assert!(limit.exceeded_since(moved, &cx));
     }
 }

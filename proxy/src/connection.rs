@@ -67,6 +67,12 @@ pub(crate) struct ConnState {
     activity: Arc<Activity>,
     fd: RawFd,
     in_flight: Cell<u32>,
+    /// Request bodies that are being read; one may outlive its response.
+    uploads: Cell<u32>,
+    /// Whether the next response is the last: the request's body was not read, and what follows it cannot be found.
+    is_last: Cell<bool>,
+    /// Since when the client has closed its side with a request in flight; 0 if it has not.
+    half_closed_since: Cell<Ticks>,
     /// Since when bytes of a head have been there; 0 if there are none.
     head_since: Cell<Ticks>,
     order: Cell<Order>,
@@ -82,6 +88,9 @@ impl ConnState {
             activity: Arc::default(),
             fd,
             in_flight: Cell::new(0),
+            uploads: Cell::new(0),
+            is_last: Cell::new(false),
+            half_closed_since: Cell::new(0),
             head_since: Cell::new(0),
             order: Cell::new(Order::None),
             waker: RefCell::default(),
@@ -96,6 +105,30 @@ impl ConnState {
     pub(crate) fn end_request(&self) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
         self.activity.forget_reads();
+    }
+
+    pub(crate) fn begin_upload(&self) {
+        self.uploads.set(self.uploads.get() + 1);
+    }
+
+    /// One that was not read to its end leaves bytes in the socket, and closing that would reset the connection under the
+    /// response's last bytes.
+    pub(crate) fn end_upload(&self, complete: bool) {
+        self.uploads.set(self.uploads.get().saturating_sub(1));
+        if !complete {
+            self.activity.linger();
+        }
+    }
+
+    /// Makes the response that is being made the last one of an HTTP/1.1 connection.
+    pub(crate) fn make_last(&self) {
+        self.is_last.set(true);
+        self.activity.linger();
+    }
+
+    /// Whether the response that is being made must say that it is the last one.
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last.get()
     }
 
     /// Gives an order and wakes the connection to follow it. A kill is not taken back.
@@ -113,8 +146,8 @@ impl ConnState {
         let quiet_for = coarse::now() - self.activity.last();
         if self.activity.is_blocked() && quiet_for > stall {
             self.order(Order::Kill(Reason::ClientAborted));
-        } else if self.in_flight.get() > 0 {
-            // The request has limits of its own.
+        } else if self.in_flight.get() > 0 || self.uploads.get() > 0 {
+            // A request has limits of its own.
         } else if self.activity.has_read() {
             if self.head_since.get() == 0 {
                 self.head_since.set(coarse::now());
@@ -123,6 +156,24 @@ impl ConnState {
             }
         } else if quiet_for > idle {
             self.order(Order::Retire);
+        }
+    }
+
+    /// Looks whether a client with a request in flight has closed its side or is gone, which hyper does not see while it
+    /// waits for us.
+    pub(crate) fn look_for_end(&self, half_closed: Ticks) {
+        if self.in_flight.get() == 0 || self.uploads.get() > 0 {
+            return;
+        }
+        match socket::peek(self.fd) {
+            Queue::Empty | Queue::Data => {}
+            Queue::Reset => self.order(Order::Kill(Reason::ClientAborted)),
+            Queue::Closed if self.half_closed_since.get() == 0 => self.half_closed_since.set(coarse::now()),
+            Queue::Closed => {
+                if coarse::now() - self.half_closed_since.get() >= half_closed {
+                    self.order(Order::Kill(Reason::ClientAborted));
+                }
+            }
         }
     }
 
@@ -228,7 +279,8 @@ enum Served {
 async fn serve_http1(worker: &Rc<Worker>, state: &Rc<ConnState>, io: Io) -> Served {
     let Limits { head_bytes, headers, .. } = worker.shared.limits;
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(head_bytes).max_headers(headers);
+    // A client that closes its side may still read the answer; `ConnState::look_for_end` tells when to give up.
+    builder.max_buf_size(head_bytes).max_headers(headers).half_close(true);
     let (w, s) = (Rc::clone(worker), Rc::clone(state));
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, state) = (Rc::clone(&w), Rc::clone(&s));

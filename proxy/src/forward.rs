@@ -16,7 +16,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 use watershed_config::model::AppProtocol;
 
-use crate::body::{Download, Gate, Replay, RequestBody, ResponseBody, Upload};
+use crate::body::{self, Download, Gate, Progress, Replay, RequestBody, ResponseBody, Upload};
 use crate::coarse::{Limit, ticks};
 use crate::connection::ConnState;
 use crate::endpoint::Endpoint;
@@ -45,13 +45,15 @@ pub(crate) struct Trip {
     /// The protocol to upgrade to, and the client's half of it.
     upgrade: Option<(HeaderValue, OnUpgrade)>,
     gate: Option<Arc<Gate>>,
+    /// Of the request's body, if it has one.
+    progress: Option<Rc<Progress>>,
 }
 
 impl Trip {
     /// Makes a request ready for the arm that the split chose for it.
     pub(crate) fn prepare(
         worker: Rc<Worker>,
-        conn: &ConnState,
+        conn: &Rc<ConnState>,
         mut request: Request<Incoming>,
         rule: Arc<Rule>,
         arm: usize,
@@ -80,12 +82,22 @@ impl Trip {
         headers::set_for_next_hop(&mut parts.headers, &said, protocol, next_version);
         parts.version = Version::HTTP_11;
         let gate = expects_continue(&parts).then(Arc::<Gate>::default);
-        let body = match body_of(&worker, &parts, incoming, gate.clone(), over_http1) {
-            Ok(body) => body,
-            Err(reason) => return Err((reason, record)),
+        let progress = (!incoming.is_end_stream()).then(|| Progress::new(Rc::clone(conn)));
+        let body = match &progress {
+            None => RequestBody::Empty,
+            Some(progress) => match upload(&worker, &parts, incoming, gate.as_ref(), progress) {
+                None => {
+                    record.make_last();
+                    return Err((Reason::BodyTooLarge, record));
+                }
+                Some(upload) if over_http1 => RequestBody::Streaming(upload),
+                Some(upload) => {
+                    RequestBody::Replayable(Replay::new(upload, worker.shared.limits.replay_bytes))
+                }
+            },
         };
         let request = Request::from_parts(parts, body);
-        Ok(Box::new(Self { worker, rule, arm, backend, record, request, upgrade, gate }))
+        Ok(Box::new(Self { worker, rule, arm, backend, record, request, upgrade, gate, progress }))
     }
 }
 
@@ -121,6 +133,10 @@ fn prepare_head(
         headers::join_cookies(&mut parts.headers);
     }
     let host = parts.headers.get(HOST).cloned();
+    if host.is_none() {
+        // A client of HTTP/1.0; HTTP/1.1 demands one, if only an empty one (RFC 9112 section 3.2).
+        parts.headers.insert(HOST, HeaderValue::from_static(""));
+    }
     conn.client.add_forwarded(&mut parts.headers, host.as_ref());
     record.set_request_id(headers::identify(&mut parts.headers, || worker.random()));
     if worker.shared.marks.via {
@@ -135,28 +151,25 @@ fn expects_continue(parts: &Parts) -> bool {
     parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-fn body_of(
+/// The request's body within its limits; `None` if it announces to be too large.
+fn upload(
     worker: &Worker,
     parts: &Parts,
     incoming: Incoming,
-    gate: Option<Arc<Gate>>,
-    over_http1: bool,
-) -> Result<RequestBody, Reason> {
-    if incoming.is_end_stream() {
-        return Ok(RequestBody::Empty);
-    }
+    gate: Option<&Arc<Gate>>,
+    progress: &Rc<Progress>,
+) -> Option<Upload> {
     let limits = &worker.shared.limits;
     let allowed = limits.request_body_bytes.unwrap_or(u64::MAX);
     let announced =
         parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > allowed) {
-        return Err(Reason::BodyTooLarge);
+        return None;
     }
-    let upload = Upload::new(incoming, ticks(limits.body_stall), allowed, gate);
-    Ok(if over_http1 {
-        RequestBody::Streaming(upload)
-    } else {
-        RequestBody::Replayable(Replay::new(upload, limits.replay_bytes))
+    let upload = Upload::new(incoming, ticks(limits.body_stall), allowed, Rc::clone(progress));
+    Some(match gate {
+        Some(gate) => upload.behind(Arc::clone(gate), ticks(limits.continue_wait)),
+        None => upload,
     })
 }
 
@@ -167,28 +180,40 @@ impl Trip {
         let mut last = Reason::NoReadyEndpoint;
         loop {
             let chosen = self.backend.choose(self.worker.index, self.worker.random(), &unreachable);
-            let Some(index) = chosen else { return Err((last, self.record)) };
+            let Some(index) = chosen else { return Err(self.give_up(last)) };
             let (endpoint, revision) = self.backend.endpoints[index].clone();
             self.record.set_endpoint(&endpoint);
             let series = Arc::clone(self.series_of(revision));
             self.record.set_series(series);
-            let failure = match self.attempt(&endpoint).await {
-                Ok(exchanged) => return self.deliver(exchanged, revision),
+            let deadline = self.deadline();
+            let failure = match self.attempt(&endpoint, deadline).await {
+                Ok(exchanged) => return self.deliver(exchanged, revision, deadline),
                 Err(failure) => failure,
             };
             last = failure.reason;
-            let Some((again, cause)) = failure.again else { return Err((last, self.record)) };
+            let Some((again, cause)) = failure.again else { return Err(self.give_up(last)) };
+            self.request = *again;
             match cause {
                 Cause::Connect => unreachable.push(endpoint.key),
                 Cause::Unsent | Cause::Stale => sent += 1,
             }
             let limits = &self.worker.shared.limits;
             if unreachable.len() >= limits.connect_attempts || sent >= limits.send_attempts {
-                return Err((last, self.record));
+                return Err(self.give_up(last));
             }
             self.count_retry(cause);
-            self.request = *again;
         }
+    }
+
+    /// Ends without an answer of a pod. What is left of the request's body is read if it is short; else the connection ends.
+    fn give_up(self, reason: Reason) -> (Reason, Box<Record>) {
+        let Self { request, record, progress, .. } = self;
+        let has_body = !request.body().is_end_stream();
+        let readable = has_body && body::discard(request);
+        if !readable && progress.is_some_and(|progress| !progress.is_complete()) {
+            record.make_last();
+        }
+        (reason, record)
     }
 
     fn series_of(&self, revision: u16) -> &Arc<Series> {
@@ -209,23 +234,26 @@ impl Trip {
         self.record.add_retry();
     }
 
-    /// One attempt at one endpoint within the rule's deadlines.
-    async fn attempt(&mut self, endpoint: &Arc<Endpoint>) -> Result<Exchanged, Failure> {
+    /// One attempt at one endpoint within its deadline.
+    async fn attempt(
+        &mut self,
+        endpoint: &Arc<Endpoint>,
+        deadline: Option<Deadline>,
+    ) -> Result<Exchanged, Failure> {
         let request = std::mem::replace(&mut self.request, Request::new(RequestBody::Empty));
-        let deadline = self.deadline(Instant::now());
         let stall = Limit::new(ticks(self.worker.shared.limits.response_stall));
         let exchange = pin!(upstream::exchange(&self.worker, endpoint, request, self.gate.as_ref()));
-        match within(exchange, stall, deadline).await {
+        match within(exchange, stall, self.progress.as_deref(), deadline).await {
             Ok(result) => result,
             Err(reason) => Err(Failure { reason, again: None }),
         }
     }
 
     /// The earlier of the rule's deadlines for an attempt that begins now, and its reason.
-    fn deadline(&self, now: Instant) -> Option<(Instant, Reason)> {
+    fn deadline(&self) -> Option<Deadline> {
         let timeouts = &self.rule.timeouts;
         let whole = timeouts.request.map(|limit| (self.record.started() + limit).into());
-        let attempt = timeouts.backend_request.map(|limit: Duration| now + limit);
+        let attempt = timeouts.backend_request.map(|limit: Duration| Instant::now() + limit);
         match (whole, attempt) {
             (Some(whole), Some(attempt)) if attempt < whole => Some((attempt, Reason::BackendTimeout)),
             (Some(whole), _) => Some((whole, Reason::RequestTimeout)),
@@ -239,15 +267,27 @@ impl Trip {
         mut self: Box<Self>,
         exchanged: Exchanged,
         revision: u16,
+        deadline: Option<Deadline>,
     ) -> Result<Response<ResponseBody>, (Reason, Box<Record>)> {
-        let Exchanged { mut response, lease } = exchanged;
+        let Exchanged { mut response, mut lease } = exchanged;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch_protocols(response, lease);
+        }
+        if !headers::transfer_coding_is_plain(response.headers()) {
+            lease.poison();
+            return Err(self.give_up(Reason::UpstreamProtocol));
+        }
+        if response.version() == Version::HTTP_10 {
+            // hyper would speak HTTP/1.0 on it from now on, which has no chunks.
+            lease.poison();
+        }
+        if self.gate.as_ref().is_some_and(|gate| !gate.is_open()) {
+            // The endpoint has decided without the body, which therefore stays unread.
+            self.record.make_last();
         }
         headers::remove_hop_by_hop(response.headers_mut());
         self.finish_headers(&mut response, &self.backend.revisions[usize::from(revision)]);
         self.record.set_status(response.status());
-        let deadline = self.deadline(Instant::now());
         let stall = ticks(self.worker.shared.limits.response_stall);
         let record = self.record;
         Ok(response.map(|incoming| {
@@ -283,12 +323,12 @@ impl Trip {
     ) -> Result<Response<ResponseBody>, (Reason, Box<Record>)> {
         lease.poison();
         let Some((_, on_client)) = self.upgrade.take() else {
-            return Err((Reason::UpstreamProtocol, self.record));
+            return Err(self.give_up(Reason::UpstreamProtocol));
         };
         let on_endpoint = hyper::upgrade::on(&mut response);
         let said = headers::remove_hop_by_hop(response.headers_mut());
         let Some(protocol) = said.upgrade else {
-            return Err((Reason::UpstreamProtocol, self.record));
+            return Err(self.give_up(Reason::UpstreamProtocol));
         };
         headers::set_for_next_hop(
             response.headers_mut(),
@@ -303,18 +343,23 @@ impl Trip {
     }
 }
 
-/// Waits for a future no longer than a stall limit and, if there is one, a deadline.
+/// When an attempt must be over, and what it is called if it is not.
+type Deadline = (Instant, Reason);
+
+/// Waits for a future no longer than a stall limit and, if there is one, a deadline. As long as the request's body moves,
+/// nothing is stalled.
 async fn within<T>(
     mut future: Pin<&mut impl Future<Output = T>>,
     mut stall: Limit,
-    deadline: Option<(Instant, Reason)>,
+    progress: Option<&Progress>,
+    deadline: Option<Deadline>,
 ) -> Result<T, Reason> {
     let wait = poll_fn(|cx| {
         if let Poll::Ready(done) = future.as_mut().poll(cx) {
             return Poll::Ready(Ok(done));
         }
         // Where there is a deadline, it alone decides.
-        if deadline.is_none() && stall.exceeded(cx) {
+        if deadline.is_none() && stall.exceeded_since(progress.map_or(0, Progress::moved), cx) {
             Poll::Ready(Err(Reason::UpstreamStalled))
         } else {
             Poll::Pending

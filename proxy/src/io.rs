@@ -1,18 +1,23 @@
 //! The byte stream between a socket and hyper.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::coarse::{self, Ticks};
+use crate::coarse::{self, Limit, Ticks, ticks};
+
+/// How long a closed connection waits for the other side to stop sending.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// What passed over a stream, for those who do not own it. Written by one worker thread only.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ pub(crate) struct Activity {
     read: AtomicBool,
     /// Whether the last write found no room: the other side does not read.
     blocked: AtomicBool,
+    /// Whether bytes that nobody will read may still arrive.
+    lingering: AtomicBool,
 }
 
 impl Default for Activity {
@@ -31,6 +38,7 @@ impl Default for Activity {
             last: AtomicU32::new(coarse::now()),
             read: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
+            lingering: AtomicBool::new(false),
         }
     }
 }
@@ -54,6 +62,11 @@ impl Activity {
     /// Whether bytes wait for the other side to read.
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.load(Relaxed)
+    }
+
+    /// Makes the end of the stream wait for bytes that nobody will read.
+    pub(crate) fn linger(&self) {
+        self.lingering.store(true, Relaxed);
     }
 
     fn note_read(&self) {
@@ -127,6 +140,8 @@ pub(crate) struct Io {
     stream: TokioIo<Watched>,
     /// Read before hyper took over; given out first.
     ahead: Vec<u8>,
+    /// There from when our side was closed on, while the other may still be sending.
+    lingers: Option<Limit>,
 }
 
 impl Io {
@@ -134,16 +149,26 @@ impl Io {
         if !ahead.is_empty() {
             activity.note_read();
         }
-        Self { stream: TokioIo::new(Watched { stream, activity }), ahead }
+        Self { stream: TokioIo::new(Watched { stream, activity }), ahead, lingers: None }
     }
 
-    pub(crate) fn fd(&self) -> RawFd {
-        self.stream.inner().stream.as_raw_fd()
-    }
-
-    /// The stream, and what was read ahead and never given out.
-    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
-        (self.stream.into_inner().stream, self.ahead)
+    /// Throws away what arrives until the other side has closed too or the time is up. A socket that is closed with unread
+    /// bytes resets its connection, and the other side may lose the answer that it has not read yet (RFC 9112 section 9.6).
+    /// Where nothing has arrived and nothing is expected, it is over at once.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.lingers.get_or_insert_with(|| Limit::new(ticks(LINGER)));
+        let Watched { stream, activity } = self.stream.inner_mut();
+        let mut space = [MaybeUninit::uninit(); 8 * 1024];
+        loop {
+            let mut buf = ReadBuf::uninit(&mut space);
+            match Pin::new(&mut *stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => activity.linger(),
+                Poll::Pending if activity.lingering.load(Relaxed) && !limit.exceeded(cx) => {
+                    return Poll::Pending;
+                }
+                Poll::Ready(_) | Poll::Pending => return Poll::Ready(()),
+            }
+        }
     }
 }
 
@@ -177,7 +202,10 @@ impl Write for Io {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.lingers.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        }
+        self.poll_linger(cx).map(Ok)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -17,6 +17,12 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long a client may send nothing while its request's body is awaited; then 408.
     pub body_stall: Duration,
+    /// How long the body of a request with `Expect: 100-continue` is held back for an endpoint that says nothing. Some never
+    /// do and wait for the body instead; as long as curl waits.
+    pub continue_wait: Duration,
+    /// How long a request goes on for a client that has closed its side of the connection. It may only have said that it will
+    /// send nothing more and read the answer, or it may be gone: nobody can know before the answer is written.
+    pub half_closed: Duration,
     /// How long an endpoint may send nothing while its response is awaited, where the rule has no timeout; then 504. Also how
     /// long a client may read nothing of a response that is ready.
     pub response_stall: Duration,
@@ -55,6 +61,8 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             body_stall: Duration::from_secs(30),
+            continue_wait: Duration::from_secs(1),
+            half_closed: Duration::from_secs(3),
             response_stall: Duration::from_mins(5),
             request_body_bytes: None,
             streams_per_connection: 200,

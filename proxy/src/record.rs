@@ -112,6 +112,16 @@ impl Record {
         self.reason.get_or_insert(reason);
     }
 
+    /// Nobody waits for the rest of the response any more.
+    pub(crate) fn abandon(&mut self) {
+        self.fail(self.worker.why_abandoned());
+    }
+
+    /// The client's connection cannot be used after this response: the request's body was not read to its end.
+    pub(crate) fn make_last(&self) {
+        self.conn.make_last();
+    }
+
     pub(crate) fn add_bytes(&mut self, count: usize) {
         self.bytes += count as u64;
     }
@@ -136,8 +146,13 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if self.status.is_none() && self.reason.is_none() {
-            // The handler was dropped before it had an answer: hyper does that when the client is gone.
-            self.reason = Some(Reason::ClientAborted);
+            if std::thread::panicking() {
+                self.fail(Reason::Internal);
+                self.status = Some(Reason::Internal.status());
+            } else {
+                // The handler was dropped before it had an answer: hyper does that when the client is gone.
+                self.abandon();
+            }
         }
         let class = self.status.map_or(CodeClass::None, CodeClass::of);
         let series = self.series.as_ref().unwrap_or(&self.worker.shared.unrouted);

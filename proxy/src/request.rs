@@ -12,7 +12,8 @@ use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use watershed_config::model::Redirect;
 
-use crate::body::ResponseBody;
+use crate::body::{self, Progress, RequestBody, ResponseBody, Upload};
+use crate::coarse::ticks;
 use crate::connection::ConnState;
 use crate::forward::Trip;
 use crate::headers::{self, HOST_LENGTH_MAX, Named};
@@ -29,7 +30,7 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let asked_in = request.version();
-    let draining = Rc::clone(&worker);
+    let (draining, asker) = (Rc::clone(&worker), Rc::clone(&conn));
     let answered = match without_panic(|| begin(worker, &conn, request)) {
         Some(Begun::Answered(response)) => Some(response),
         Some(Begun::Forwarding(trip)) => {
@@ -44,7 +45,7 @@ pub(crate) async fn handle(
         None => None,
     };
     let mut response = answered.unwrap_or_else(|| respond::error(Reason::Internal, None));
-    if draining.is_draining()
+    if (draining.is_draining() || asker.is_last())
         && asked_in < Version::HTTP_2
         && response.status() != StatusCode::SWITCHING_PROTOCOLS
     {
@@ -81,10 +82,28 @@ fn begin(worker: Rc<Worker>, conn: &Rc<ConnState>, request: Request<Incoming>) -
             Err((reason, record)) => Begun::Answered(reject(reason, record)),
         },
         Ok(Decided::Redirect(response)) => {
+            leave_body(&worker, conn, request);
             record.set_status(response.status());
             Begun::Answered(response)
         }
-        Err(reason) => Begun::Answered(reject(reason, record)),
+        Err(reason) => {
+            leave_body(&worker, conn, request);
+            Begun::Answered(reject(reason, record))
+        }
+    }
+}
+
+/// What happens to the body of a request that is answered without it: a short one is read, so that the connection can be used
+/// again; before a long one the connection ends.
+fn leave_body(worker: &Worker, conn: &Rc<ConnState>, request: Request<Incoming>) {
+    if request.body().is_end_stream() {
+        return;
+    }
+    let stall = ticks(worker.shared.limits.body_stall);
+    let progress = Progress::new(Rc::clone(conn));
+    let unread = request.map(|body| RequestBody::Streaming(Upload::new(body, stall, u64::MAX, progress)));
+    if !body::discard(unread) {
+        conn.make_last();
     }
 }
 
@@ -173,6 +192,8 @@ fn host_of<'b>(
         return Err(Reason::UnsupportedTransferEncoding);
     }
     let text = match headers::named_host(request.uri().authority(), request.headers()) {
+        // `host:port` alone is for CONNECT; as anything else it names no resource (RFC 9112 section 3.2.3).
+        Named::Target(_) if request.uri().scheme().is_none() => return Err(Reason::BadRequest),
         Named::Target(authority) => {
             authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host)
         }

@@ -18,8 +18,10 @@ pub(crate) enum Queue {
     Empty,
     /// Bytes.
     Data,
-    /// The other side has closed or reset the connection.
+    /// The other side has closed its side of the connection.
     Closed,
+    /// The other side has reset the connection, or it is broken.
+    Reset,
 }
 
 /// Looks at the receive queue of an open socket.
@@ -36,7 +38,7 @@ pub(crate) fn peek(fd: RawFd) -> Queue {
         Ok((_, 0)) => Queue::Closed,
         Ok(_) => Queue::Data,
         Err(Errno::AGAIN | Errno::INTR) => Queue::Empty,
-        Err(_) => Queue::Closed,
+        Err(_) => Queue::Reset,
     }
 }
 

@@ -111,9 +111,9 @@ pub(crate) async fn exchange(
     let mut request = request;
     watch_informational(worker, &mut request, gate);
     match endpoint.id.protocol {
-        AppProtocol::Http1 => http1::exchange(worker, pool, request).await,
+        AppProtocol::Http1 => http1::exchange(worker, pool, request, gate).await,
         // Boxed so that the future of the common case stays small.
-        AppProtocol::H2c => Box::pin(http2::exchange(worker, pool, request)).await,
+        AppProtocol::H2c => Box::pin(http2::exchange(worker, pool, request, gate)).await,
     }
 }
 

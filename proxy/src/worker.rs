@@ -121,9 +121,16 @@ pub(crate) struct Worker {
     /// Told when a connection has closed, for those who wait for room.
     pub(crate) room: tokio::sync::Notify,
     ticks: Cell<u32>,
+    /// Set when everything that is left is about to be cut.
+    cutting: Cell<bool>,
 }
 
 impl Worker {
+    /// Why a request ends that nobody waits for any more.
+    pub(crate) fn why_abandoned(&self) -> Reason {
+        if self.cutting.get() { Reason::DrainDeadline } else { Reason::ClientAborted }
+    }
+
     pub(crate) fn cells(&self) -> &WorkerCells {
         &self.shared.cells[self.index]
     }
@@ -170,6 +177,9 @@ impl Worker {
         }
         self.ticks.set(self.ticks.get() + 1);
         if self.ticks.get().is_multiple_of(SWEEP_EVERY) {
+            for (_, conn) in self.connections.borrow().iter() {
+                conn.look_for_end(ticks(limits.half_closed));
+            }
             self.upstreams.sweep(self);
             let (idle, open) = self.upstreams.connections();
             self.shared.upstream[self.index].idle.store(idle, Relaxed);
@@ -229,6 +239,7 @@ pub(crate) fn start(
             connections: RefCell::default(),
             room: tokio::sync::Notify::new(),
             ticks: Cell::new(0),
+            cutting: Cell::new(false),
         });
         runtime.block_on(run(worker, orders, generations));
         // Dropping the runtime drops every connection: that is what cutting means.
@@ -261,7 +272,10 @@ async fn run(
                     None => drop(done),
                 },
                 Some(Command::Drain) => worker.order_all(Order::Drain),
-                Some(Command::Stop) | None => return,
+                Some(Command::Stop) | None => {
+                    worker.cutting.set(true);
+                    return;
+                }
             },
         }
     }

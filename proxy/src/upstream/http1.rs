@@ -8,7 +8,7 @@ use hyper::client::conn::http1;
 
 use super::pool::{Http1, Lease, Pool};
 use super::{Cause, Exchanged, Failure, connect, copy_head, is_repeatable};
-use crate::body::{BodyError, RequestBody};
+use crate::body::{BodyError, Gate, RequestBody};
 use crate::coarse;
 use crate::io::{Activity, Io};
 use crate::reason::Reason;
@@ -18,6 +18,7 @@ pub(super) async fn exchange(
     worker: &Rc<Worker>,
     pool: Rc<Pool>,
     request: Request<RequestBody>,
+    gate: Option<&Arc<Gate>>,
 ) -> Result<Exchanged, Failure> {
     let repeatable = is_repeatable(&request);
     let (mut conn, reused) = match pool.checkout(repeatable, &worker.shared.limits) {
@@ -36,7 +37,7 @@ pub(super) async fn exchange(
     match conn.sender.try_send_request(request).await {
         Ok(response) => {
             conn.heed_keep_alive(response.headers());
-            Ok(Exchanged { response, lease: Lease::http1(pool, conn) })
+            Ok(Exchanged { response, lease: Lease::http1(pool, conn, gate.cloned()) })
         }
         Err(mut error) => {
             pool.drop_closed();

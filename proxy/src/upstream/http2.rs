@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::pool::{Http2, Lease, Pool};
 use super::{Cause, Exchanged, Failure, connect, copy_head, is_repeatable};
-use crate::body::{BodyError, Replay, RequestBody};
+use crate::body::{BodyError, Gate, Replay, RequestBody};
 use crate::coarse;
 use crate::io::Io;
 use crate::reason::Reason;
@@ -33,6 +33,7 @@ pub(super) async fn exchange(
     worker: &Rc<Worker>,
     pool: Rc<Pool>,
     request: Request<RequestBody>,
+    gate: Option<&Arc<Gate>>,
 ) -> Result<Exchanged, Failure> {
     let conn = match checkout(worker, &pool).await {
         Ok(conn) => conn,
@@ -49,7 +50,7 @@ pub(super) async fn exchange(
     }
     let has_stream_body = matches!(request.body(), RequestBody::Streaming(_));
     let mut sender = conn.sender.clone();
-    let lease = Lease::http2(pool, conn);
+    let lease = Lease::http2(pool, conn, gate.cloned());
     match sender.try_send_request(to_http2(request)).await {
         Ok(response) => {
             if let RequestBody::Replayable(replay) = spare.body() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 
-use crate::body::RequestBody;
+use crate::body::{Gate, RequestBody};
 use crate::coarse::{self, Ticks, ticks};
 use crate::endpoint::Endpoint;
 use crate::io::Activity;
@@ -185,6 +185,8 @@ impl Http1 {
 pub(crate) struct Lease {
     pool: Rc<Pool>,
     held: Held,
+    /// Closed if the endpoint has answered without asking for the body.
+    gate: Option<Arc<Gate>>,
 }
 
 #[derive(Debug)]
@@ -195,13 +197,13 @@ enum Held {
 }
 
 impl Lease {
-    pub(super) fn http1(pool: Rc<Pool>, conn: Http1) -> Self {
-        Self { pool, held: Held::Http1(conn) }
+    pub(super) fn http1(pool: Rc<Pool>, conn: Http1, gate: Option<Arc<Gate>>) -> Self {
+        Self { pool, held: Held::Http1(conn), gate }
     }
 
-    pub(super) fn http2(pool: Rc<Pool>, conn: Rc<Http2>) -> Self {
+    pub(super) fn http2(pool: Rc<Pool>, conn: Rc<Http2>, gate: Option<Arc<Gate>>) -> Self {
         conn.streams.set(conn.streams.get() + 1);
-        Self { pool, held: Held::Http2(conn) }
+        Self { pool, held: Held::Http2(conn), gate }
     }
 
     /// The connection must not be used again.
@@ -214,6 +216,11 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if let Some(gate) = self.gate.take().filter(|gate| !gate.is_open()) {
+            // The answer is there and the body was never asked for: it stays where it is.
+            gate.refuse();
+            self.poison();
+        }
         match std::mem::replace(&mut self.held, Held::Nothing) {
             Held::Http1(conn) => self.pool.put(conn),
             Held::Http2(conn) => {
