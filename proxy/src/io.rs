@@ -152,6 +152,15 @@ impl Io {
         Self { stream: TokioIo::new(Watched { stream, activity }), ahead, lingers: None }
     }
 
+    pub(crate) fn fd(&self) -> RawFd {
+        self.stream.inner().stream.as_raw_fd()
+    }
+
+    /// The stream, and what was read ahead and never given out.
+    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.stream.into_inner().stream, self.ahead)
+    }
+
     /// Throws away what arrives until the other side has closed too or the time is up. A socket that is closed with unread
     /// bytes resets its connection, and the other side may lose the answer that it has not read yet (RFC 9112 section 9.6).
     /// Where nothing has arrived and nothing is expected, it is over at once.

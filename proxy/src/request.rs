@@ -9,6 +9,7 @@ use std::task::Poll;
 
 use http::header::{CONNECTION, HOST, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body;
 use hyper::body::Incoming;
 use watershed_config::model::Redirect;
 

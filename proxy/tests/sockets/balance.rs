@@ -16,8 +16,10 @@ const EXACT: usize = 7;
 #[test]
 fn shares_are_exact_over_real_requests() {
     let (stable, canary) = (Pod::named("stable"), Pod::named("canary"));
-    let arms =
-        vec![arm(90, &backend("stable", &[stable.endpoint("1")])), arm(10, &backend("canary", &[canary.endpoint("2")]))];
+    let arms = vec![
+        arm(90, &backend("stable", &[stable.endpoint("1")])),
+        arm(10, &backend("canary", &[canary.endpoint("2")])),
+    ];
     let proxy = TestProxy::serving(rule(arms));
     let mut client = proxy.connect();
     for n in 1..=1_000usize {
@@ -33,7 +35,8 @@ fn shares_are_exact_over_real_requests() {
 #[test]
 fn swaps_do_not_starve_a_small_share() {
     let (stable, canary) = (Pod::named("stable"), Pod::named("canary"));
-    let (big, small) = (backend("stable", &[stable.endpoint("1")]), backend("canary", &[canary.endpoint("2")]));
+    let (big, small) =
+        (backend("stable", &[stable.endpoint("1")]), backend("canary", &[canary.endpoint("2")]));
     let mut proxy = TestProxy::serving(rule(vec![arm(99, &big), arm(1, &small)]));
     let mut client = proxy.connect();
     for round in 1..=100u32 {
@@ -78,7 +81,8 @@ fn holding() -> (Pod, Arc<AtomicBool>) {
 fn the_pod_with_fewer_requests_in_flight_gets_the_next() {
     let (slow, go) = holding();
     let fast = Pod::named("fast");
-    let proxy = TestProxy::serving(rule(vec![arm(1, &backend("hello", &[slow.endpoint("1"), fast.endpoint("2")]))]));
+    let proxy =
+        TestProxy::serving(rule(vec![arm(1, &backend("hello", &[slow.endpoint("1"), fast.endpoint("2")]))]));
     let mut waiting = Vec::new();
     while slow.count() == 0 {
         let before = fast.count();
@@ -109,7 +113,8 @@ fn who_is_going_away_gets_nothing_new_and_finishes_what_it_has() {
         let mut waiting = proxy.connect();
         waiting.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody");
         eventually("it has arrived", || old.count() == 1);
-        let mut endpoints: Vec<_> = state.map(|state| with_state(&old.endpoint("1"), state)).into_iter().collect();
+        let mut endpoints: Vec<_> =
+            state.map(|state| with_state(&old.endpoint("1"), state)).into_iter().collect();
         endpoints.push(new.endpoint("2"));
         proxy.apply_rule(rule(vec![arm(1, &backend("hello", &endpoints))]));
         let mut client = proxy.connect();

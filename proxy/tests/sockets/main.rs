@@ -7,6 +7,7 @@
 #[allow(dead_code, unused_imports, reason = "shared by themes that are added one by one")]
 mod support;
 
+mod balance;
 mod exchange;
 mod head;
 mod pool;
