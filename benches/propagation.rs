@@ -27,7 +27,7 @@ use support::manifests::Manifests;
 use support::messages::{Exchange, Protocol};
 use support::rig::Rig;
 use support::watershed::Watershed;
-use support::{Outcome, process};
+use support::{Outcome, during, process};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -95,10 +95,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
 
 fn case(arguments: &Arguments, routes: usize, loaded: bool, lasting: Duration) -> Outcome<Value> {
     let stop = Arc::new(AtomicBool::new(false));
-    let mut pods = Rig::new(EXCHANGE)?;
-    let ports = [pods.open_pod()?, pods.open_pod()?];
-    let until = Arc::clone(&stop);
-    let serving = thread::spawn(move || pods.serve_until(&until));
+    let (ports, serving) = start_pods(&stop)?;
     let manifests = Manifests { routes, pods: ports, protocol: EXCHANGE.protocol };
     let watershed = Watershed::start(&arguments.watershed, manifests, None)?;
     let load = loaded.then(|| start_load(&watershed, &stop));
@@ -110,6 +107,18 @@ fn case(arguments: &Arguments, routes: usize, loaded: bool, lasting: Duration) -
     edits.and_then(|edits| {
         edits.report(routes, loaded.then_some(sent / (lasting.as_secs() as usize)), swaps, LIMIT)
     })
+}
+
+/// Two pods on a thread of their own; gives their ports.
+fn start_pods(stop: &Arc<AtomicBool>) -> Outcome<([u16; 2], JoinHandle<Outcome<()>>)> {
+    let stop = Arc::clone(stop);
+    let (send, ports) = std::sync::mpsc::sync_channel(1);
+    let serving = thread::spawn(move || {
+        let mut pods = Rig::new(EXCHANGE)?;
+        during("telling the pods' ports", send.send([pods.open_pod()?, pods.open_pod()?]))?;
+        pods.serve_until(&stop)
+    });
+    Ok((during("starting the pods", ports.recv())?, serving))
 }
 
 /// Requests as fast as they are answered; gives how many were.

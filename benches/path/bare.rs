@@ -18,6 +18,7 @@ use hyper::server::conn::{http1 as server1, http2 as server2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::LocalOptions;
 
 use crate::support::messages::Protocol;
 use crate::support::{Outcome, during};
@@ -29,7 +30,7 @@ type Pool2 = Rc<tokio::sync::OnceCell<client2::SendRequest<Incoming>>>;
 /// Forwards between new clients and this address until killed; prints its own address first.
 pub(crate) fn run(upstream: SocketAddr, protocol: Protocol) -> Outcome<()> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = during("starting a runtime", builder.enable_all().build_local(Default::default()))?;
+    let runtime = during("starting a runtime", builder.enable_all().build_local(LocalOptions::default()))?;
     runtime.block_on(async {
         let listener = during("listening", TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await)?;
         println!("{}", during("listening", listener.local_addr())?);
@@ -56,15 +57,14 @@ async fn forward1(
     pool: Pool1,
 ) -> Result<Response<Pooled>, Failure> {
     let idle = pool.borrow_mut().pop();
-    let mut sender = match idle {
-        Some(sender) => sender,
-        None => {
-            let stream = TcpStream::connect(upstream).await?;
-            stream.set_nodelay(true)?;
-            let (sender, connection) = client1::handshake(TokioIo::new(stream)).await?;
-            tokio::task::spawn_local(connection);
-            sender
-        }
+    let mut sender = if let Some(sender) = idle {
+        sender
+    } else {
+        let stream = TcpStream::connect(upstream).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = client1::handshake(TokioIo::new(stream)).await?;
+        tokio::task::spawn_local(connection);
+        sender
     };
     sender.ready().await?;
     let response = sender.send_request(request).await?;

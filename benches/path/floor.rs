@@ -83,11 +83,15 @@ impl Forwarder {
     fn forward(&mut self, key: usize, scratch: &mut [u8]) -> Outcome<()> {
         let Some(socket) = self.sockets.get_mut(key) else { return Ok(()) };
         let count = match socket.stream.read(scratch) {
-            Ok(0) => return Ok(self.close(key)),
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(_) => return Ok(self.close(key)),
+            // A reset is an end as well.
+            Err(_) => 0,
         };
+        if count == 0 {
+            self.close(key);
+            return Ok(());
+        }
         let Some(other) = socket.other else { return Ok(()) };
         let sent = during("sending", self.sockets[other].stream.write(&scratch[..count]))?;
         if sent < count { Err(format!("a socket buffer took {sent} of {count} bytes")) } else { Ok(()) }

@@ -79,7 +79,8 @@ fn sample(scenario: &Scenario, rig: &mut Rig, target: SocketAddr, pid: Option<u3
     let own = std::process::id();
     let (before, rig_before) = (cpu()?, process::cpu_time(own)?);
     let took = rig.closed_loop(scenario.requests, scenario.connections)?;
-    let (used, rig_used) = (cpu()? - before, process::cpu_time(own)? - rig_before);
+    let (used, rig_used) =
+        (cpu()?.saturating_sub(before), process::cpu_time(own)?.saturating_sub(rig_before));
     let per_request = |time: Duration| time.as_secs_f64() * 1e6 / scenario.requests as f64;
     let resident_kib = pid.map_or(0, process::resident_kib);
     let (mut p50_us, mut p99_us) = (0.0, 0.0);
