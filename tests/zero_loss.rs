@@ -24,7 +24,6 @@ use tally::Tally;
 const DURATION: Duration = Duration::from_secs(4);
 
 #[test]
-#[ignore = "until the end of a connection does not count as a byte of a response"]
 fn nothing_is_lost_over_http1_while_everything_changes() {
     let tally = run(Speaks::Http1);
     println!("{tally}");

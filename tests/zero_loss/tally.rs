@@ -68,6 +68,8 @@ impl Tally {
             let at = ran.get(id).map(Vec::as_slice).unwrap_or_default();
             let wrong = match end {
                 End::Pod(pod) if !at.contains(pod) => Some("answered by a pod that never saw it"),
+                // These pods answer whatever they have read, also when they close afterwards.
+                End::ClosedWhileSending if !at.is_empty() => Some("answered 502 though a pod ran it"),
                 _ if *is_post && at.len() > 1 => Some("a POST that ran twice"),
                 _ => None,
             };
