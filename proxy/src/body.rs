@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 
 use crate::coarse::{self, Limit, Ticks};
 use crate::connection::ConnState;
+use crate::headers;
 use crate::reason::Reason;
 
 /// Longest rest of a body that is read only to keep a connection, in bytes; opening another one is cheaper than more.
@@ -140,6 +141,7 @@ impl Upload {
             let reason = if is_malformed(&error) { Reason::BadRequest } else { Reason::ClientAborted };
             BodyError::new(reason, Some(error))
         })?;
+        let frame = with_clean_trailers(frame);
         if let Some(data) = frame.data_ref() {
             let length = data.len() as u64;
             self.allowed =
@@ -161,6 +163,19 @@ fn is_malformed(error: &hyper::Error) -> bool {
     source.is_some_and(|error| {
         matches!(error.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData)
     })
+}
+
+fn with_clean_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
+    if !frame.is_trailers() {
+        return frame;
+    }
+    frame.into_trailers().map_or_else(
+        |frame| frame,
+        |mut trailers| {
+            headers::clean_trailers(&mut trailers);
+            Frame::trailers(trailers)
+        },
+    )
 }
 
 /// Reads the rest of a request's body that nobody wants, so that the client's connection can be used again; false if there is
@@ -241,18 +256,20 @@ pub(crate) struct Replay {
     shared: Rc<ReplayState>,
     /// Which of the attempts this is: an earlier one must not take frames from a later one.
     attempt: u32,
-    /// Kept frames that this attempt has given out.
-    given: usize,
 }
 
 #[derive(Debug)]
 struct ReplayState {
     upload: RefCell<Upload>,
     kept: RefCell<Vec<Bytes>>,
+    /// Kept frames that the current attempt has given out.
+    given: Cell<usize>,
     /// Bytes that may still be kept; `None` once too much was sent to begin again.
     room: Cell<Option<usize>>,
     attempt: Cell<u32>,
     ended: Cell<bool>,
+    /// Why the client's body broke off: hyper does not pass that on over HTTP/2.
+    failure: Cell<Option<Reason>>,
 }
 
 impl Replay {
@@ -260,16 +277,18 @@ impl Replay {
         let shared = Rc::new(ReplayState {
             upload: RefCell::new(upload),
             kept: RefCell::default(),
+            given: Cell::new(0),
             room: Cell::new(Some(room)),
             attempt: Cell::new(0),
             ended: Cell::new(false),
+            failure: Cell::new(None),
         });
-        Self { shared, attempt: 0, given: 0 }
+        Self { shared, attempt: 0 }
     }
 
     /// A handle by which the body can be sent again after `self` was given away.
     pub(crate) fn spare(&self) -> Self {
-        Self { shared: Rc::clone(&self.shared), attempt: self.attempt, given: 0 }
+        Self { shared: Rc::clone(&self.shared), attempt: self.attempt }
     }
 
     /// The body for another attempt; `None` if its beginning is no longer there. Ends all earlier attempts.
@@ -277,13 +296,19 @@ impl Replay {
         self.shared.room.get()?;
         let attempt = self.shared.attempt.get() + 1;
         self.shared.attempt.set(attempt);
-        Some(Self { shared: self.shared, attempt, given: 0 })
+        self.shared.given.set(0);
+        Some(Self { shared: self.shared, attempt })
     }
 
-    /// Stops keeping what is sent: the endpoint has answered.
+    /// Why the client's body broke off, if it did.
+    pub(crate) fn failure(&self) -> Option<Reason> {
+        self.shared.failure.get()
+    }
+
+    /// Stops keeping what is sent: the endpoint has answered. What was kept and is still to be sent again stays until then.
     pub(crate) fn settle(&self) {
         self.shared.room.set(None);
-        self.shared.kept.take();
+        self.shared.forget_given();
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -291,9 +316,8 @@ impl Replay {
         if shared.attempt.get() != self.attempt {
             return Poll::Ready(Some(Err(BodyError::new(Reason::UpstreamReset, None))));
         }
-        if let Some(kept) = shared.kept.borrow().get(self.given) {
-            self.given += 1;
-            return Poll::Ready(Some(Ok(Frame::data(kept.clone()))));
+        if let Some(kept) = shared.next_kept() {
+            return Poll::Ready(Some(Ok(Frame::data(kept))));
         }
         if shared.ended.get() {
             return Poll::Ready(None);
@@ -301,14 +325,17 @@ impl Replay {
         let polled = shared.upload.borrow_mut().poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => self.keep(frame),
-            Poll::Ready(Some(Err(_))) => shared.room.set(None),
+            Poll::Ready(Some(Err(error))) => {
+                shared.room.set(None);
+                shared.failure.set(Some(error.reason));
+            }
             Poll::Ready(None) => shared.ended.set(true),
             Poll::Pending => {}
         }
         polled
     }
 
-    fn keep(&mut self, frame: &Frame<Bytes>) {
+    fn keep(&self, frame: &Frame<Bytes>) {
         let shared = &*self.shared;
         let Some(room) = shared.room.get() else { return };
         // Trailers are not kept: a request that has sent its trailers has been sent whole.
@@ -317,26 +344,43 @@ impl Replay {
         match frame.data_ref() {
             Some(data) if left.is_some() => {
                 shared.kept.borrow_mut().push(data.clone());
-                self.given += 1;
+                shared.given.set(shared.given.get() + 1);
             }
-            _ => drop(shared.kept.take()),
+            _ => shared.forget_given(),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        let kept_all_given = self.given >= self.shared.kept.borrow().len();
-        kept_all_given && (self.shared.ended.get() || self.shared.upload.borrow().incoming.is_end_stream())
+        let all_given = self.shared.given.get() >= self.shared.kept.borrow().len();
+        all_given && (self.shared.ended.get() || self.shared.upload.borrow().incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
         let rest = self.shared.upload.borrow().incoming.size_hint();
-        let kept: usize = self.shared.kept.borrow().iter().skip(self.given).map(Bytes::len).sum();
+        let kept: usize =
+            self.shared.kept.borrow().iter().skip(self.shared.given.get()).map(Bytes::len).sum();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower() + kept as u64);
         if let Some(upper) = rest.upper() {
             hint.set_upper(upper + kept as u64);
         }
         hint
+    }
+}
+
+impl ReplayState {
+    /// The next frame that was sent by an earlier attempt.
+    fn next_kept(&self) -> Option<Bytes> {
+        let next = self.kept.borrow().get(self.given.get()).cloned()?;
+        self.given.set(self.given.get() + 1);
+        if self.room.get().is_none() {
+            self.forget_given();
+        }
+        Some(next)
+    }
+
+    fn forget_given(&self) {
+        self.kept.borrow_mut().drain(..self.given.take());
     }
 }
 
@@ -393,6 +437,8 @@ pub(crate) struct Download {
     record: Box<crate::record::Record>,
     stall: Limit,
     deadline: Option<(Pin<Box<tokio::time::Sleep>>, Reason)>,
+    /// The piece that the client has not taken yet.
+    untaken: Option<usize>,
     ended: bool,
 }
 
@@ -405,17 +451,19 @@ impl Download {
         deadline: Option<(tokio::time::Instant, Reason)>,
     ) -> Self {
         let deadline = deadline.map(|(at, reason)| (Box::pin(tokio::time::sleep_until(at)), reason));
-        Self { incoming, lease, record, stall: Limit::new(stall), deadline, ended: false }
+        Self { incoming, lease, record, stall: Limit::new(stall), deadline, untaken: None, ended: false }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.taken();
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.stall.restart();
                 if let Some(data) = frame.data_ref() {
                     self.record.add_bytes(data.len());
+                    self.untaken = Some(self.record.conn().given());
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(with_clean_trailers(frame))))
             }
             Poll::Ready(Some(Err(error))) => self.broken(Reason::UpstreamTruncated, Some(error)),
             Poll::Ready(None) => {
@@ -423,6 +471,12 @@ impl Download {
                 Poll::Ready(None)
             }
             Poll::Pending => self.pending(cx),
+        }
+    }
+
+    fn taken(&mut self) {
+        if let Some(piece) = self.untaken.take() {
+            self.record.conn().taken(piece);
         }
     }
 
@@ -453,6 +507,7 @@ impl Download {
 
 impl Drop for Download {
     fn drop(&mut self) {
+        self.taken();
         if !self.ended && !self.incoming.is_end_stream() {
             self.record.abandon();
         }

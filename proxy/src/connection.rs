@@ -19,7 +19,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
+use slab::Slab;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::coarse::{self, Ticks};
 use crate::headers::Client;
@@ -42,6 +44,9 @@ const SEND_BUFFER: usize = 128 * 1024;
 /// A silent HTTP/2 client is asked for a sign of life this often, and given up after this long.
 const PING_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
 const PING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// How long a connection that has said nothing yet is spared when draining begins: its first request is likely on its way.
+const FRESH: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// What a connection is told from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +80,12 @@ pub(crate) struct ConnState {
     half_closed_since: Cell<Ticks>,
     /// Since when bytes of a head have been there; 0 if there are none.
     head_since: Cell<Ticks>,
+    /// Since when there has been no request.
+    idle_since: Cell<Ticks>,
+    /// HTTP/2: bytes that arrive need not belong to a request, and requests do not wait for each other.
+    multiplexed: Cell<bool>,
+    /// Since when each piece of a response that was given out has been waiting for the client to take it.
+    untaken: RefCell<Slab<Ticks>>,
     order: Cell<Order>,
     waker: RefCell<Option<Waker>>,
 }
@@ -92,6 +103,9 @@ impl ConnState {
             is_last: Cell::new(false),
             half_closed_since: Cell::new(0),
             head_since: Cell::new(0),
+            idle_since: Cell::new(coarse::now()),
+            multiplexed: Cell::new(false),
+            untaken: RefCell::default(),
             order: Cell::new(Order::None),
             waker: RefCell::default(),
         }
@@ -104,6 +118,7 @@ impl ConnState {
 
     pub(crate) fn end_request(&self) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        self.idle_since.set(coarse::now());
         self.activity.forget_reads();
     }
 
@@ -131,6 +146,16 @@ impl ConnState {
         self.is_last.get()
     }
 
+    /// A piece of a response was given to hyper, which asks for the next when the client has taken enough of it.
+    pub(crate) fn given(&self) -> usize {
+        self.untaken.borrow_mut().insert(coarse::now())
+    }
+
+    /// hyper has asked for the next piece, or given up.
+    pub(crate) fn taken(&self, piece: usize) {
+        self.untaken.borrow_mut().try_remove(piece);
+    }
+
     /// Gives an order and wakes the connection to follow it. A kill is not taken back.
     pub(crate) fn order(&self, order: Order) {
         if !matches!(self.order.get(), Order::Kill(_)) {
@@ -148,14 +173,15 @@ impl ConnState {
             self.order(Order::Kill(Reason::ClientAborted));
         } else if self.in_flight.get() > 0 || self.uploads.get() > 0 {
             // A request has limits of its own.
-        } else if self.activity.has_read() {
+            self.enforce_taking(stall);
+        } else if !self.multiplexed.get() && self.activity.has_read() {
             if self.head_since.get() == 0 {
                 self.head_since.set(coarse::now());
             } else if coarse::now() - self.head_since.get() > head {
                 self.order(Order::Kill(Reason::HeadTimeout));
             }
-        } else if quiet_for > idle {
-            self.order(Order::Retire);
+        } else {
+            self.enforce_idleness(idle, stall);
         }
     }
 
@@ -174,6 +200,30 @@ impl ConnState {
                     self.order(Order::Kill(Reason::ClientAborted));
                 }
             }
+        }
+    }
+
+    /// Ends an HTTP/2 connection whose client does not take its responses, although it answers pings. The others on the same
+    /// connection must not suffer: while there are others, it only gets no new ones.
+    fn enforce_taking(&self, stall: Ticks) {
+        let stalled = |since: &Ticks| coarse::now() - since > stall;
+        let stalled = self.untaken.borrow().iter().filter(|(_, since)| stalled(since)).count();
+        if stalled == 0 || !self.multiplexed.get() {
+            return;
+        }
+        let all = stalled >= self.in_flight.get() as usize;
+        self.order(if all { Order::Kill(Reason::ClientAborted) } else { Order::Retire });
+    }
+
+    fn enforce_idleness(&self, idle: Ticks, stall: Ticks) {
+        // On HTTP/2 pings keep bytes moving, so that only requests count.
+        let since = if self.multiplexed.get() { self.idle_since.get() } else { self.activity.last() };
+        let idle_for = coarse::now() - since;
+        if idle_for > idle.saturating_add(stall) {
+            // It was asked politely long ago, and still does not read the end of its last response.
+            self.order(Order::Kill(Reason::ClientAborted));
+        } else if idle_for > idle {
+            self.order(Order::Retire);
         }
     }
 
@@ -211,7 +261,8 @@ pub(crate) fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, bi
 }
 
 async fn run(worker: &Rc<Worker>, state: &Rc<ConnState>, stream: TcpStream) {
-    let Ok(Some(ahead)) = first_bytes(state, &stream).await else { return };
+    // Closed, or silent from the start: port scans and load balancers' checks.
+    let Some(ahead) = first_bytes(&worker.shared.limits, state, &stream).await else { return };
     let is_http2 = ahead.starts_with(PREFACE);
     let io = Io::new(stream, ahead, Arc::clone(&state.activity));
     let served =
@@ -238,36 +289,49 @@ impl Drop for Registered {
     }
 }
 
-/// Reads until it is clear which protocol the client speaks; `None` if it closed first, or if it was told to end and had said
-/// nothing (port scans and load balancers' checks do not).
-async fn first_bytes(state: &ConnState, stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
-    // Nothing is allocated for a client that has not said anything yet.
+/// Waits for the first bytes and reads until it is clear which protocol the client speaks; `None` if it closed first, said
+/// nothing for too long, or was told to go.
+async fn first_bytes(limits: &Limits, state: &ConnState, stream: &TcpStream) -> Option<Vec<u8>> {
+    let accepted = Instant::now();
     let mut bytes = Vec::new();
-    loop {
-        tokio::select! {
-            biased;
-            readable = stream.readable() => readable?,
-            order = state.ordered() => {
-                if order == Order::Drain && !bytes.is_empty() {
-                    // It is being drained as soon as it is known how.
-                    state.order.set(Order::None);
-                    continue;
-                }
-                return Ok(None);
+    while bytes.is_empty() {
+        // Nothing is allocated for a client that has not said anything yet.
+        tokio::time::timeout_at(accepted + limits.idle_timeout, readable_or_ordered(state, stream, accepted))
+            .await
+            .ok()??;
+        read_more(stream, &mut bytes)?;
+    }
+    let end = Instant::now() + limits.head_timeout;
+    while bytes.len() < PREFACE.len() && PREFACE.starts_with(&bytes) {
+        tokio::time::timeout_at(end, stream.readable()).await.ok()?.ok()?;
+        read_more(stream, &mut bytes)?;
+    }
+    Some(bytes)
+}
+
+/// Waits until there may be bytes; `None` if the connection is to end before there are.
+async fn readable_or_ordered(state: &ConnState, stream: &TcpStream, accepted: Instant) -> Option<()> {
+    tokio::select! {
+        biased;
+        ready = stream.readable() => return ready.ok(),
+        order = state.ordered() => if matches!(order, Order::Kill(_)) { return None },
+    }
+    tokio::time::timeout_at(accepted + FRESH, stream.readable()).await.ok()?.ok()
+}
+
+/// Reads what is there, if anything; `None` at the end.
+fn read_more(stream: &TcpStream, bytes: &mut Vec<u8>) -> Option<()> {
+    bytes.reserve_exact(FIRST_READ - bytes.len().min(FIRST_READ));
+    match stream.try_read_buf(bytes) {
+        Ok(0) => None,
+        Ok(_) => Some(()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            if bytes.is_empty() {
+                *bytes = Vec::new();
             }
+            Some(())
         }
-        bytes.reserve(FIRST_READ);
-        match stream.try_read_buf(&mut bytes) {
-            Ok(0) => return Ok(None),
-            Ok(_) => {
-                let known = bytes.len().min(PREFACE.len());
-                if bytes[..known] != PREFACE[..known] || known == PREFACE.len() {
-                    return Ok(Some(bytes));
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
+        Err(_) => None,
     }
 }
 
@@ -291,6 +355,7 @@ async fn serve_http1(worker: &Rc<Worker>, state: &Rc<ConnState>, io: Io) -> Serv
 
 async fn serve_http2(worker: &Rc<Worker>, state: &Rc<ConnState>, io: Io) -> Served {
     let limits = &worker.shared.limits;
+    state.multiplexed.set(true);
     let mut builder = http2::Builder::new(LocalExec);
     builder
         .timer(TokioTimer::new())
@@ -371,6 +436,10 @@ fn refusal(error: &hyper::Error) -> Option<Reason> {
         return Some(if uri { Reason::UriTooLong } else { Reason::HeadTooLarge });
     }
     if error.is_parse() {
+        return Some(Reason::MalformedRequest);
+    }
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    if source.is_some_and(|error| error.is_library() && error.is_go_away()) {
         return Some(Reason::MalformedRequest);
     }
     error.is_timeout().then_some(Reason::HeadTimeout)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -67,21 +67,22 @@ impl Trip {
         let on_client =
             request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, incoming) = request.into_parts();
-        let said = prepare_head(&worker, conn, &mut parts, &rule, target, &mut record);
+        let ends_with_head = incoming.is_end_stream();
+        let said = prepare_head(&worker, conn, &mut parts, &rule, target, ends_with_head, &mut record);
         let over_http1 =
             backend.endpoints.first().is_none_or(|(endpoint, _)| endpoint.id.protocol == AppProtocol::Http1);
-        let upgrade = match (said.upgrade.clone(), on_client) {
+        let upgrade = match (said.upgrade.as_ref().and_then(headers::upgradable), on_client) {
             // HTTP/2 has no upgrades; there the request goes on without asking for one (RFC 9110 section 7.8 allows it).
-            (Some(protocol), Some(on_client)) if over_http1 && protocol != "h2c" => {
-                Some((protocol, on_client))
-            }
+            (Some(protocol), Some(on_client)) if over_http1 => Some((protocol, on_client)),
             _ => None,
         };
         let next_version = if over_http1 { Version::HTTP_11 } else { Version::HTTP_2 };
         let protocol = upgrade.as_ref().map(|(protocol, _)| protocol);
         headers::set_for_next_hop(&mut parts.headers, &said, protocol, next_version);
+        // hyper neither sends nor reports 100 on HTTP/2: a body that waited for it would wait in vain.
+        let says_continue = over_http1 && parts.version < Version::HTTP_2;
         parts.version = Version::HTTP_11;
-        let gate = expects_continue(&parts).then(Arc::<Gate>::default);
+        let gate = (says_continue && expects_continue(&parts)).then(Arc::<Gate>::default);
         let progress = (!incoming.is_end_stream()).then(|| Progress::new(Rc::clone(conn)));
         let body = match &progress {
             None => RequestBody::Empty,
@@ -117,6 +118,7 @@ fn prepare_head(
     parts: &mut Parts,
     rule: &Rule,
     arm: &Arm,
+    ends_with_head: bool,
     record: &mut Record,
 ) -> HopByHop {
     let said = headers::remove_hop_by_hop(&mut parts.headers);
@@ -131,6 +133,10 @@ fn prepare_head(
     }
     if parts.version == Version::HTTP_2 {
         headers::join_cookies(&mut parts.headers);
+        if ends_with_head && [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method) {
+            // HTTP/2 says by a flag that there is no body; HTTP/1.1 by a length (RFC 9110 section 8.6).
+            parts.headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
+        }
     }
     let host = parts.headers.get(HOST).cloned();
     if host.is_none() {
@@ -322,12 +328,12 @@ impl Trip {
         mut lease: Lease,
     ) -> Result<Response<ResponseBody>, (Reason, Box<Record>)> {
         lease.poison();
-        let Some((_, on_client)) = self.upgrade.take() else {
+        let Some((asked, on_client)) = self.upgrade.take() else {
             return Err(self.give_up(Reason::UpstreamProtocol));
         };
         let on_endpoint = hyper::upgrade::on(&mut response);
         let said = headers::remove_hop_by_hop(response.headers_mut());
-        let Some(protocol) = said.upgrade else {
+        let Some(protocol) = said.upgrade.filter(|protocol| headers::offers(&asked, protocol)) else {
             return Err(self.give_up(Reason::UpstreamProtocol));
         };
         headers::set_for_next_hop(

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use bytes::{BufMut, BytesMut};
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
-    TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{Version, uri::Authority};
 
@@ -54,6 +54,32 @@ fn remove_named_by_connection(headers: &mut HeaderMap, said: &mut HopByHop) {
         {
             headers.remove(name);
         }
+    }
+}
+
+/// The protocols of an `Upgrade` header that may be passed on: HTTP/2 is spoken with prior knowledge or not at all, since an
+/// upgrade to it would carry further requests past this proxy (RFC 9113 appendix B: the upgrade is obsolete).
+pub(crate) fn upgradable(upgrade: &HeaderValue) -> Option<HeaderValue> {
+    let is_http2 = |name: &&str| name.eq_ignore_ascii_case("h2c") || name.eq_ignore_ascii_case("h2");
+    if !names(upgrade).any(|name| is_http2(&name)) {
+        return names(upgrade).next().map(|_| upgrade.clone());
+    }
+    let rest: Vec<&str> = names(upgrade).filter(|name| !is_http2(name)).collect();
+    // Made of parts of a valid value.
+    HeaderValue::try_from(rest.join(", ")).ok().filter(|rest| !rest.is_empty())
+}
+
+/// Whether the protocol that was chosen is among those that were asked for.
+pub(crate) fn offers(asked: &HeaderValue, chosen: &HeaderValue) -> bool {
+    names(chosen).all(|chosen| names(asked).any(|asked| asked.eq_ignore_ascii_case(chosen)))
+}
+
+/// Removes from trailers what has no place there: it would be about one connection, or contradict what was done with the head
+/// (RFC 9110 section 6.5.1). HTTP/2 calls some of them malformed.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
+    remove_hop_by_hop(trailers);
+    for name in [HOST, CONTENT_LENGTH, TRAILER] {
+        trailers.remove(name);
     }
 }
 
@@ -341,6 +367,34 @@ mod tests {
     }
 
     #[test]
+    fn an_upgrade_to_http2_is_never_passed_on() {
+        for (asked, passed) in [
+            ("websocket", Some("websocket")),
+            ("h2c", None),
+            ("H2C", None),
+            ("h2c, websocket", Some("websocket")),
+            ("websocket, h2c,foo/1", Some("websocket, foo/1")),
+            ("", None),
+        ] {
+            let passed = passed.map(HeaderValue::from_static);
+            assert_eq!(upgradable(&HeaderValue::from_static(asked)), passed, "{asked}");
+        }
+    }
+
+    #[test]
+    fn only_a_protocol_that_was_asked_for_may_be_switched_to() {
+        for (asked, chosen, fits) in [
+            ("websocket", "WebSocket", true),
+            ("a, b", "b", true),
+            ("a", "b", false),
+            ("a, b", "a, c", false),
+        ] {
+            let (asked, chosen) = (HeaderValue::from_static(asked), HeaderValue::from_static(chosen));
+            assert_eq!(offers(&asked, &chosen), fits, "{asked:?} {chosen:?}");
+        }
+    }
+
+    #[test]
     fn only_no_transfer_coding_or_chunked_alone_can_be_forwarded() {
         for (value, plain) in
             [("chunked", true), ("Chunked", true), ("gzip, chunked", false), ("identity", false)]
@@ -368,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_trace_and_an_id_are_kept_or_begun_together() {
-        let mut random = (1..).map(|n: u64| n << 32).into_iter();
+        let mut random = (1..).map(|n: u64| n << 32);
         let mut fresh = HeaderMap::new();
         let id = identify(&mut fresh, || random.next().unwrap());
         assert_eq!(fresh["x-request-id"], id);

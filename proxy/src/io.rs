@@ -13,6 +13,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 use crate::coarse::{self, Limit, Ticks, ticks};
 
@@ -82,11 +83,15 @@ impl Activity {
     }
 }
 
+/// Resolves when the first bytes have been read from a stream, or nobody reads it any more.
+pub(crate) type FirstRead = oneshot::Receiver<()>;
+
 /// A TCP stream that notes what passes.
 #[derive(Debug)]
 struct Watched {
     stream: TcpStream,
     activity: Arc<Activity>,
+    first_read: Option<oneshot::Sender<()>>,
 }
 
 impl AsyncRead for Watched {
@@ -99,6 +104,10 @@ impl AsyncRead for Watched {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.activity.note_read();
+            if let Some(told) = self.first_read.take() {
+                // Nobody may want to know any more.
+                let _ = told.send(());
+            }
         }
         polled
     }
@@ -149,7 +158,14 @@ impl Io {
         if !ahead.is_empty() {
             activity.note_read();
         }
-        Self { stream: TokioIo::new(Watched { stream, activity }), ahead, lingers: None }
+        Self { stream: TokioIo::new(Watched { stream, activity, first_read: None }), ahead, lingers: None }
+    }
+
+    /// See [`FirstRead`].
+    pub(crate) fn tell_first_read(&mut self) -> FirstRead {
+        let (told, first_read) = oneshot::channel();
+        self.stream.inner_mut().first_read = Some(told);
+        first_read
     }
 
     pub(crate) fn fd(&self) -> RawFd {
@@ -166,7 +182,7 @@ impl Io {
     /// Where nothing has arrived and nothing is expected, it is over at once.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = self.lingers.get_or_insert_with(|| Limit::new(ticks(LINGER)));
-        let Watched { stream, activity } = self.stream.inner_mut();
+        let Watched { stream, activity, .. } = self.stream.inner_mut();
         let mut space = [MaybeUninit::uninit(); 8 * 1024];
         loop {
             let mut buf = ReadBuf::uninit(&mut space);

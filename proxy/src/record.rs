@@ -82,6 +82,10 @@ impl Record {
         self.facts.request_id = Some(id);
     }
 
+    pub(crate) fn conn(&self) -> &ConnState {
+        &self.conn
+    }
+
     pub(crate) fn request_id(&self) -> Option<&HeaderValue> {
         self.facts.request_id.as_ref()
     }

@@ -1,10 +1,12 @@
 //! HTTP/2 with prior knowledge to endpoints: few connections, many streams.
 
-use std::cell::Cell;
-use std::future::Future;
-use std::pin::pin;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -13,21 +15,23 @@ use hyper::client::conn::http2;
 use hyper_util::rt::TokioTimer;
 use tokio::sync::Notify;
 
-use super::pool::{Http2, Lease, Pool};
+use super::pool::{Http2, Lease, Opened, Pool};
 use super::{Cause, Exchanged, Failure, connect, copy_head, is_repeatable};
-use crate::body::{BodyError, Gate, Replay, RequestBody};
+use crate::body::{Gate, Replay, RequestBody};
 use crate::coarse;
-use crate::io::Io;
+use crate::io::{Activity, FirstRead, Io};
 use crate::reason::Reason;
-use crate::worker::{LocalExec, Worker};
+use crate::worker::{LocalExec, Shared, Worker};
 
 /// Bytes that an endpoint may send ahead on one stream, and on all streams of a connection together. Four streams that are not
 /// read do not stop the others.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of a request's body buffered per stream while the endpoint does not read.
+const SEND_BUFFER: usize = 128 * 1024;
 /// A silent connection with open streams is asked for a sign of life this often, and given up after this long.
-const PING_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
-const PING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) async fn exchange(
     worker: &Rc<Worker>,
@@ -35,7 +39,8 @@ pub(super) async fn exchange(
     request: Request<RequestBody>,
     gate: Option<&Arc<Gate>>,
 ) -> Result<Exchanged, Failure> {
-    let conn = match checkout(worker, &pool).await {
+    let repeatable = is_repeatable(&request);
+    let conn = match checkout(worker, &pool, repeatable).await {
         Ok(conn) => conn,
         Err(reason) => return Err(Failure::again(reason, request, Cause::Connect)),
     };
@@ -43,14 +48,13 @@ pub(super) async fn exchange(
     if reused {
         worker.cells().upstream_reused.add(1);
     }
-    let repeatable = is_repeatable(&request);
     let mut spare = copy_head(&request);
     if let RequestBody::Replayable(replay) = request.body() {
         *spare.body_mut() = RequestBody::Replayable(replay.spare());
     }
     let has_stream_body = matches!(request.body(), RequestBody::Streaming(_));
     let mut sender = conn.sender.clone();
-    let lease = Lease::http2(pool, conn, gate.cloned());
+    let lease = Lease::http2(Rc::clone(&pool), Rc::clone(&conn), gate.cloned());
     match sender.try_send_request(to_http2(request)).await {
         Ok(response) => {
             if let RequestBody::Replayable(replay) = spare.body() {
@@ -62,6 +66,15 @@ pub(super) async fn exchange(
             let unsent = error.take_message().is_some();
             let error = error.into_error();
             let reason = reason_of(&error);
+            if let RequestBody::Replayable(replay) = spare.body()
+                && let Some(reason) = replay.failure()
+            {
+                return Err(Failure::last(reason));
+            }
+            if unsent || h2_error(&error).is_some_and(h2::Error::is_go_away) {
+                // It is ending, and hyper would take requests for it until it notices.
+                pool.forget(&conn);
+            }
             let cause = if unsent || is_unhandled(&error) {
                 Some(Cause::Unsent)
             } else {
@@ -103,13 +116,9 @@ fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
 }
 
 fn reason_of(error: &hyper::Error) -> Reason {
-    if let Some(body) = std::error::Error::source(error).and_then(|source| source.downcast_ref::<BodyError>())
-    {
-        return body.reason;
-    }
     match h2_error(error) {
-        Some(error) if error.is_reset() => Reason::UpstreamReset,
         Some(error) if error.is_library() => Reason::UpstreamProtocol,
+        Some(error) if error.is_reset() => Reason::UpstreamReset,
         _ => Reason::UpstreamClosed,
     }
 }
@@ -127,77 +136,148 @@ fn to_http2(mut request: Request<RequestBody>) -> Request<RequestBody> {
     request
 }
 
-/// A connection with room for a stream. Only one is opened at a time; who comes meanwhile waits for it.
-async fn checkout(worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<Rc<Http2>, Reason> {
+/// A connection with room for a stream. As long as it is not known how many streams the endpoint allows, only one connection
+/// is opened, and who comes meanwhile waits to hear.
+async fn checkout(worker: &Rc<Worker>, pool: &Rc<Pool>, repeatable: bool) -> Result<Rc<Http2>, Reason> {
+    let limits = &worker.shared.limits;
     loop {
-        if let Some(conn) = pool.checkout_shared(&worker.shared.limits) {
+        if let Some(conn) = pool.checkout_shared(repeatable, limits) {
             return Ok(conn);
         }
-        let opening = pool.opening.borrow().clone();
-        let Some(opening) = opening else { break };
-        opening.notified().await;
+        if pool.openings.may_begin(limits.upstream_streams) {
+            break;
+        }
+        pool.openings.wait().await;
         if pool.endpoint.is_refused() {
             return Err(Reason::ConnectFailed);
         }
     }
-    let _announced = Opening::announce(pool);
-    open(worker, pool).await
+    let announced = Announced::new(pool);
+    open(worker, pool, announced).await
+}
+
+/// Connections to an endpoint that are being opened, and those who wait for them.
+#[derive(Debug, Default)]
+pub(super) struct Openings {
+    running: Cell<usize>,
+    waiting: Cell<usize>,
+    /// Streams that the endpoint allowed on its last connection.
+    streams: Cell<Option<usize>>,
+    ended: Notify,
+}
+
+impl Openings {
+    /// Whether another one is worth its while: those that run would not be enough for all who wait.
+    fn may_begin(&self, streams_max: usize) -> bool {
+        let streams = self.streams.get().map(|streams| streams.clamp(1, streams_max.max(1)));
+        let wanted = streams.map_or(1, |streams| (self.waiting.get() + 1).div_ceil(streams));
+        self.running.get() < wanted
+    }
+
+    async fn wait(&self) {
+        let _waiting = Counted::one_more(&self.waiting);
+        self.ended.notified().await;
+    }
+}
+
+struct Counted<'a>(&'a Cell<usize>);
+
+impl<'a> Counted<'a> {
+    fn one_more(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// Says that a connection is being opened, until dropped; also when the one who opens it is cancelled.
-struct Opening<'a>(&'a Pool);
+struct Announced(Rc<Pool>);
 
-impl<'a> Opening<'a> {
-    fn announce(pool: &'a Rc<Pool>) -> Self {
-        *pool.opening.borrow_mut() = Some(Rc::new(Notify::new()));
-        Self(pool)
+impl Announced {
+    fn new(pool: &Rc<Pool>) -> Self {
+        pool.openings.running.set(pool.openings.running.get() + 1);
+        Self(Rc::clone(pool))
     }
 }
 
-impl Drop for Opening<'_> {
+impl Drop for Announced {
     fn drop(&mut self) {
-        if let Some(opening) = self.0.opening.borrow_mut().take() {
-            opening.notify_waiters();
-        }
+        let openings = &self.0.openings;
+        openings.running.set(openings.running.get() - 1);
+        openings.ended.notify_waiters();
     }
 }
 
-async fn open(worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<Rc<Http2>, Reason> {
+async fn open(worker: &Rc<Worker>, pool: &Rc<Pool>, announced: Announced) -> Result<Rc<Http2>, Reason> {
+    let limits = &worker.shared.limits;
     let opened = pool.opened();
     let stream = connect::connect(worker, pool).await?;
-    let io = Io::new(stream, Vec::new(), Arc::default());
+    let activity = Arc::<Activity>::default();
+    let mut io = Io::new(stream, Vec::new(), Arc::clone(&activity));
+    let fd = io.fd();
+    let first_read = io.tell_first_read();
     let handshake = http2::Builder::new(LocalExec)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        // Until the endpoint has said how many it allows.
+        .initial_max_send_streams(1)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
         .handshake(io)
         .await;
     let (sender, connection) = handshake.map_err(|_| Reason::ConnectFailed)?;
-    let streams_max = Rc::new(Cell::new(connection.current_max_send_streams()));
-    let allowed = Rc::clone(&streams_max);
-    let (shared, index) = (Arc::clone(&worker.shared), worker.index);
-    tokio::task::spawn_local(async move {
-        let mut connection = pin!(connection);
-        std::future::poll_fn(|cx| {
-            let polled = connection.as_mut().poll(cx);
-            allowed.set(connection.current_max_send_streams().max(1));
-            polled.map(drop)
-        })
-        .await;
-        drop(opened);
-        shared.cells[index].upstream_closed.add(1);
-    });
+    let driven: Driven = Rc::new(RefCell::new(Some(connection)));
+    tokio::task::spawn_local(drive(Rc::clone(&driven), opened, Arc::clone(&worker.shared), worker.index));
     let now = coarse::now();
     let conn = Rc::new(Http2 {
         sender,
+        driven,
+        activity,
+        fd,
         opened: now,
         idle_since: Cell::new(now),
         streams: Cell::new(0),
-        streams_max,
         used: Cell::new(false),
     });
     pool.shared.borrow_mut().push(Rc::clone(&conn));
+    tokio::task::spawn_local(announce(Rc::downgrade(&conn), announced, first_read, limits.connect_timeout));
     Ok(conn)
+}
+
+/// A connection as long as hyper runs it, shared with its task.
+pub(super) type Driven = Rc<RefCell<Option<http2::Connection<Io, RequestBody, LocalExec>>>>;
+
+/// Runs a connection until it ends.
+async fn drive(driven: Driven, opened: Opened, shared: Arc<Shared>, worker: usize) {
+    poll_fn(|cx| {
+        let mut driven = driven.borrow_mut();
+        let Some(connection) = driven.as_mut() else { return Poll::Ready(()) };
+        // Its requests carry the news of a failure to those that it concerns.
+        let polled = Pin::new(connection).poll(cx).map(drop);
+        if polled.is_ready() {
+            *driven = None;
+        }
+        polled
+    })
+    .await;
+    drop(opened);
+    shared.cells[worker].upstream_closed.add(1);
+}
+
+/// Ends the announcement of a connection when the endpoint has said how many streams it allows: its settings come before
+/// anything else (RFC 9113 section 3.4). One that says nothing within the limit is not waited for.
+async fn announce(conn: Weak<Http2>, announced: Announced, first_read: FirstRead, limit: Duration) {
+    if tokio::time::timeout(limit, first_read).await.is_ok()
+        && let Some(conn) = conn.upgrade()
+    {
+        announced.0.openings.streams.set(Some(conn.streams_max()));
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 
+use super::http2::{Driven, Openings};
 use crate::body::{Gate, RequestBody};
 use crate::coarse::{self, Ticks, ticks};
 use crate::endpoint::Endpoint;
@@ -23,8 +24,8 @@ pub(super) struct Pool {
     idle: RefCell<Vec<Http1>>,
     /// HTTP/2 connections.
     pub(super) shared: RefCell<Vec<Rc<Http2>>>,
-    /// Told when an HTTP/2 connection that is being opened has come or failed; there while one is being opened.
-    pub(super) opening: RefCell<Option<Rc<tokio::sync::Notify>>>,
+    /// HTTP/2 connections that are being opened.
+    pub(super) openings: Openings,
     open: Cell<usize>,
 }
 
@@ -44,12 +45,27 @@ pub(super) struct Http1 {
 #[derive(Debug)]
 pub(super) struct Http2 {
     pub(super) sender: http2::SendRequest<RequestBody>,
+    pub(super) driven: Driven,
+    pub(super) activity: Arc<Activity>,
+    pub(super) fd: RawFd,
     pub(super) opened: Ticks,
     pub(super) idle_since: Cell<Ticks>,
     pub(super) streams: Cell<usize>,
-    /// Streams that the endpoint allows.
-    pub(super) streams_max: Rc<Cell<usize>>,
     pub(super) used: Cell<bool>,
+}
+
+impl Http2 {
+    /// Streams that the endpoint allows at this moment; none once the connection has ended.
+    pub(super) fn streams_max(&self) -> usize {
+        self.driven.borrow().as_ref().map_or(0, http2::Connection::current_max_send_streams)
+    }
+
+    /// Whether the endpoint has closed the connection without a word, and hyper has not noticed yet.
+    fn is_cut(&self) -> bool {
+        // Who reads the socket shares the note of what passes; alone with it, the socket is closed.
+        let is_open = Arc::strong_count(&self.activity) > 1;
+        !is_open || matches!(socket::peek(self.fd), Queue::Closed | Queue::Reset)
+    }
 }
 
 impl Pool {
@@ -58,7 +74,7 @@ impl Pool {
             endpoint,
             idle: RefCell::default(),
             shared: RefCell::default(),
-            opening: RefCell::default(),
+            openings: Openings::default(),
             open: Cell::new(0),
         }
     }
@@ -94,16 +110,28 @@ impl Pool {
         None
     }
 
-    /// An HTTP/2 connection with room for another stream.
-    pub(super) fn checkout_shared(&self, limits: &Limits) -> Option<Rc<Http2>> {
+    /// An HTTP/2 connection with room for another stream. A request that must not be repeated gets one that was idle only if it
+    /// is open as far as the kernel knows; a `GOAWAY` that waits there does no harm, it says what was not handled.
+    pub(super) fn checkout_shared(&self, repeatable: bool, limits: &Limits) -> Option<Rc<Http2>> {
         let mut shared = self.shared.borrow_mut();
-        shared.retain(|conn| !conn.sender.is_closed());
         let now = coarse::now();
-        let found = shared.iter().find(|conn| {
-            conn.streams.get() < conn.streams_max.get().min(limits.upstream_streams)
-                && now - conn.opened < ticks(limits.upstream_age)
-        });
-        found.cloned()
+        loop {
+            shared.retain(|conn| !conn.sender.is_closed());
+            let index = shared.iter().position(|conn| {
+                conn.streams.get() < conn.streams_max().min(limits.upstream_streams)
+                    && now - conn.opened < ticks(limits.upstream_age)
+            })?;
+            let conn = &shared[index];
+            if repeatable || conn.streams.get() > 0 || !conn.is_cut() {
+                return Some(Rc::clone(conn));
+            }
+            shared.remove(index);
+        }
+    }
+
+    /// Gives no further stream to an HTTP/2 connection.
+    pub(super) fn forget(&self, conn: &Rc<Http2>) {
+        self.shared.borrow_mut().retain(|other| !Rc::ptr_eq(other, conn));
     }
 
     /// Gives a connection back.

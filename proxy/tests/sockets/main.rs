@@ -8,8 +8,11 @@
 mod support;
 
 mod balance;
+mod detection;
 mod exchange;
 mod head;
+mod http2_messages;
+mod http2_pods;
 mod pool;
 mod reasons;
 mod smoke;

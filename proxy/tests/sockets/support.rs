@@ -1,6 +1,9 @@
 //! What every test here needs: snapshots, a proxy, pods and clients.
 
 mod client;
+pub(crate) mod frames;
+pub(crate) mod h2_client;
+pub(crate) mod h2_pod;
 mod message;
 mod pod;
 mod proxy;
@@ -9,6 +12,8 @@ mod snapshot;
 use std::time::{Duration, Instant};
 
 pub(crate) use client::Client;
+pub(crate) use h2_client::H2Client;
+pub(crate) use h2_pod::{H2Pod, Tell, h2c};
 pub(crate) use message::Message;
 pub(crate) use pod::{Pod, PodConn};
 pub(crate) use proxy::{TestProxy, block_on, settings};
