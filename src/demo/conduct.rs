@@ -31,8 +31,11 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// Over which time rates and latencies of the live view are taken.
 const RECENT: Duration = Duration::from_secs(1);
 
-/// The client's own patience with every request, and a little more.
-const LAST_ANSWER_MAX: Duration = Duration::from_secs(12);
+/// Every request ends within its client's patience, which is shorter: when none has ended for so long, none will.
+const STUCK: Duration = Duration::from_secs(12);
+
+/// How long a pod may take to say what it counted.
+const STATS_MAX: Duration = Duration::from_secs(5);
 
 /// A run whose pods and proxy are up.
 pub(super) struct Conduct<'a> {
@@ -112,11 +115,15 @@ impl<'a> Conduct<'a> {
     async fn follow(&mut self, load: &Load) -> anyhow::Result<()> {
         let mut script = Script::over(self.options.duration);
         let mut shown = Instant::now();
-        let mut over_by = self.options.duration + LAST_ANSWER_MAX;
-        while !load.progress().is_over() && load.elapsed() < over_by {
+        // A load that fell behind still has to catch up when its time is over; it is given up only when nothing moves any more.
+        let (mut answered, mut moved) = (0, Instant::now());
+        while !load.progress().is_over() && moved.elapsed() < STUCK {
+            let now_answered = load.progress().ended();
+            if now_answered != answered {
+                (answered, moved) = (now_answered, Instant::now());
+            }
             if *self.stop.borrow() {
                 load.stop();
-                over_by = over_by.min(load.elapsed() + LAST_ANSWER_MAX);
             } else {
                 while let Some(act) = script.next_due(load.elapsed()) {
                     self.act(act, load).await?;
@@ -201,7 +208,7 @@ impl<'a> Conduct<'a> {
             phases: rows(self.stages, &progress),
             rate: ((recent.tally.total() + recent.tally.failed) as f64 / recent.took.as_secs_f64()).round()
                 as u64,
-            requests: whole.total() + whole.failed,
+            requests: progress.ended(),
             p50: recent.tally.latency_at(0.5),
             p99: recent.tally.latency_at(0.99),
             errors: whole.failed,
@@ -233,7 +240,7 @@ impl<'a> Conduct<'a> {
             kills: &self.kills,
         });
         for pod in self.supervisor.running() {
-            let (_, text) = fetch(pod.addr, "/demo/stats", LAST_ANSWER_MAX).await?;
+            let (_, text) = fetch(pod.addr, "/demo/stats", STATS_MAX).await?;
             let stats: serde_json::Value =
                 serde_json::from_str(&text).with_context(|| format!("stats of {}", pod.name))?;
             let counted = stats["total"].as_u64().unwrap_or(0) - stats["withoutId"].as_u64().unwrap_or(0);

@@ -151,6 +151,11 @@ impl Progress {
         &self.whole
     }
 
+    /// Requests that were answered or failed.
+    pub(crate) fn ended(&self) -> u64 {
+        self.whole.total() + self.whole.failed
+    }
+
     /// What happened since the last call of this.
     pub(crate) fn take_recent(&mut self) -> Tally {
         std::mem::take(&mut self.recent)
