@@ -30,7 +30,7 @@ pub struct Limits {
     pub request_body_bytes: Option<u64>,
     /// Concurrent streams on a client's HTTP/2 connection.
     pub streams_per_connection: u32,
-    /// Time to connect to an endpoint.
+    /// Time to connect to an endpoint: more than Linux waits before it repeats a lost SYN (1 s), and that once more (2 s).
     pub connect_timeout: Duration,
     /// Connections per endpoint and worker; more requests are answered with 503.
     pub upstream_connections: usize,
@@ -66,7 +66,7 @@ impl Default for Limits {
             response_stall: Duration::from_mins(5),
             request_body_bytes: None,
             streams_per_connection: 200,
-            connect_timeout: Duration::from_secs(1),
+            connect_timeout: Duration::from_secs(4),
             upstream_connections: 4_096,
             upstream_streams: 100,
             upstream_idle: Duration::from_secs(30),

@@ -34,7 +34,7 @@ pub(super) fn answer(state: &AdminState) -> Reply {
         problems: Each(|| status.problems.iter().map(problem)),
         listeners: Each(|| snapshot.binds.iter().flat_map(listeners)),
         splits: splits(connected),
-        backends: Each(|| backends(&snapshot).into_iter().map(|backend| backend_view(backend, &refused))),
+        backends: Each(|| backends(&snapshot).into_iter().map(|backend| backend_view(&backend, &refused))),
     };
     json(StatusCode::OK, &view)
 }
@@ -231,7 +231,7 @@ struct EndpointView {
     refused_connection: bool,
 }
 
-fn backend_view(backend: Arc<Backend>, refused: &HashSet<EndpointId>) -> BackendView {
+fn backend_view(backend: &Backend, refused: &HashSet<EndpointId>) -> BackendView {
     let view = |endpoint: &Endpoint| EndpointView {
         address: endpoint.id.address.to_string(),
         pod: endpoint.pod.to_string(),

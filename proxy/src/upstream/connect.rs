@@ -45,7 +45,8 @@ pub(super) async fn connect(worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<TcpS
 
 /// An endpoint that cannot be reached gets no requests until a connection to it succeeds.
 fn note_failure(endpoint: &Arc<Endpoint>, error: &io::Error) {
-    if is_ours(error) || !endpoint.refuse() {
+    // A timeout may be one lost packet of an endpoint under load; taking it out would load the others more.
+    if error.kind() == io::ErrorKind::TimedOut || is_ours(error) || !endpoint.refuse() {
         return;
     }
     tracing::warn!(endpoint = %endpoint.id.address, uid = %endpoint.id.uid, %error, "endpoint cannot be connected to");
