@@ -32,11 +32,12 @@ use support::{Outcome, during, process};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Only the first ten routes are called: every number of routes that is tried has them.
+const EXCHANGE: Exchange = Exchange { protocol: Protocol::Http1, upload: 0, answer: 128, routes: 10 };
 /// What the contract promises for every edit.
 const LIMIT: Duration = Duration::from_millis(100);
 /// Connections that keep both workers busy where there is load.
 const LOAD_CONNECTIONS: usize = 32;
-const EXCHANGE: Exchange = Exchange { protocol: Protocol::Http1, upload: 0, answer: 128 };
 
 /// Time from the write of a weight edit until it is in force, in a stream of edits.
 #[derive(Debug, Parser)]
@@ -94,14 +95,16 @@ fn run(arguments: &Arguments) -> Outcome<()> {
 }
 
 fn case(arguments: &Arguments, routes: usize, loaded: bool, lasting: Duration) -> Outcome<Value> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let (ports, serving) = start_pods(&stop)?;
+    // The clients end before the pods do.
+    let [stop_load, stop_pods] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    let (ports, serving) = start_pods(&stop_pods)?;
     let manifests = Manifests { routes, pods: ports, protocol: EXCHANGE.protocol };
     let watershed = Watershed::start(&arguments.watershed, manifests, None)?;
-    let load = loaded.then(|| start_load(&watershed, &stop));
+    let load = loaded.then(|| start_load(&watershed, &stop_load));
     let edits = Edits::make(&watershed, arguments.rate, lasting);
-    stop.store(true, Relaxed);
+    stop_load.store(true, Relaxed);
     let sent = load.map_or(Ok(0), finish)?;
+    stop_pods.store(true, Relaxed);
     finish(serving)?;
     let swaps = watershed.ask("/metrics").map(|text| edits::applied(&text))?;
     edits.and_then(|edits| {

@@ -1,6 +1,6 @@
 //! What is sent.
 
-use crate::support::messages::{Exchange, Protocol};
+use crate::support::messages::{Exchange, Protocol, ROUTES};
 
 /// One kind of traffic.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Scenario {
 
 impl Scenario {
     const fn http1(name: &'static str, upload: usize, answer: usize) -> Self {
-        let exchange = Exchange { protocol: Protocol::Http1, upload, answer };
+        let exchange = Exchange { protocol: Protocol::Http1, upload, answer, routes: ROUTES };
         Self { name, exchange, connections: 64, depth: 1, fresh: false, requests: 40_000, rate: 8_000 }
     }
 }
@@ -32,7 +32,7 @@ pub(crate) const SCENARIOS: [Scenario; 5] = [
         connections: 4,
         depth: 32,
         requests: 60_000,
-        exchange: Exchange { protocol: Protocol::Http2, upload: 0, answer: 128 },
+        exchange: Exchange { protocol: Protocol::Http2, upload: 0, answer: 128, routes: ROUTES },
         ..Scenario::http1("http2-128B", 0, 128)
     },
     Scenario { requests: 30_000, ..Scenario::http1("http1-10kB", 0, 10_000) },

@@ -10,6 +10,7 @@ use watershed_proxy::{Limits, Marks, Proxy, Settings};
 
 use crate::support::manifests::{Manifests, route_file, route_text};
 use crate::support::messages::Protocol;
+use crate::support::watershed::free_port;
 use crate::support::{Outcome, during};
 
 const WARM_UP: usize = 20;
@@ -18,8 +19,8 @@ const APPLIES: usize = 200;
 /// Applies two versions of the manifests in turn; tells the distribution.
 pub(crate) fn measure(routes: usize) -> Outcome<String> {
     let directory = during("making a directory", tempfile::tempdir())?;
-    // Nobody listens on or connects to these: only the table matters.
-    Manifests { routes, pods: [9, 9], protocol: Protocol::Http1 }.write(directory.path(), 0)?;
+    // Nobody connects to these: only the table matters.
+    Manifests { routes, pods: [9, 9], protocol: Protocol::Http1 }.write(directory.path(), free_port()?)?;
     let edited = directory.path().join(route_file(0));
     let versions = [[90, 10], [80, 20]].map(|weights| -> Outcome<Snapshot> {
         during("editing", std::fs::write(&edited, route_text(0, weights, None)))?;

@@ -2,7 +2,7 @@
 
 use super::http2;
 
-/// Routes that the requests are spread over, and that Watershed is configured with.
+/// Routes of Watershed that requests are spread over where nothing else is said.
 pub(crate) const ROUTES: usize = 100;
 /// The host of all requests.
 pub(crate) const HOST: &str = "bench.example";
@@ -33,6 +33,8 @@ pub(crate) struct Exchange {
     pub(crate) upload: usize,
     /// Bytes of each response's body.
     pub(crate) answer: usize,
+    /// Routes that the requests are spread over.
+    pub(crate) routes: usize,
 }
 
 /// Everything that is ever sent.
@@ -50,7 +52,7 @@ impl Messages {
             Protocol::Http1 => http1_request,
             Protocol::Http2 => http2_request,
         };
-        let requests = (0..ROUTES).map(|route| request(route, exchange.upload)).collect();
+        let requests = (0..exchange.routes.max(1)).map(|route| request(route, exchange.upload)).collect();
         let response = match exchange.protocol {
             Protocol::Http1 => http1_response(exchange.answer),
             Protocol::Http2 => http2_response(exchange.answer),

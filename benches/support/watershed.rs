@@ -63,7 +63,7 @@ impl Watershed {
 }
 
 /// A port that nobody listens on now. Somebody might in a moment; then the start fails and says so.
-fn free_port() -> Outcome<u16> {
+pub(crate) fn free_port() -> Outcome<u16> {
     let listener = during("finding a free port", TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
     Ok(during("finding a free port", listener.local_addr())?.port())
 }
