@@ -295,9 +295,9 @@ fn many_connections_at_once_are_served() {
     let proxy = serving(&pod);
     let mut clients: Vec<Client> = (0..200).map(|_| proxy.connect()).collect();
     for round in 0..3 {
-        clients
-            .iter_mut()
-            .for_each(|client| client.send(format!("GET /{round} HTTP/1.1\r\nhost: a\r\n\r\n")));
+        for client in &mut clients {
+            client.send(format!("GET /{round} HTTP/1.1\r\nhost: a\r\n\r\n"));
+        }
         assert!(clients.iter_mut().all(|client| client.answer().text() == "v1"));
     }
     proxy.wait_for_reason("", 600.0);

@@ -161,7 +161,9 @@ fn all_connections_of_a_restarting_pod_may_close_at_once() {
     let proxy = serving(&pod);
     let mut clients: Vec<Client> = (0..30).map(|_| proxy.connect()).collect();
     let all = |clients: &mut Vec<Client>| {
-        clients.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+        for client in clients.iter_mut() {
+            client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        }
         clients.iter_mut().map(Client::answer).filter(|answer| answer.status != 200).count()
     };
     assert_eq!(all(&mut clients), 0);
@@ -246,7 +248,7 @@ fn a_connection_that_has_grown_old_is_not_used_again() {
 fn what_must_not_be_repeated_takes_no_connection_that_was_idle_for_long() {
     let pod = Pod::named("v1");
     let proxy = TestProxy::limited(one_pod(&pod), |limits| {
-        limits.upstream_idle_unrepeatable = Duration::from_millis(100)
+        limits.upstream_idle_unrepeatable = Duration::from_millis(100);
     });
     let mut client = proxy.connect();
     client.get("/");
@@ -294,7 +296,7 @@ fn a_client_that_gives_up_while_connecting_leaves_no_place_taken() {
     let rule = rule(vec![arm(1, &backend("hello", &[endpoint("1", address)]))]);
     let proxy = TestProxy::limited(rule, |limits| {
         limits.upstream_connections = 2;
-        limits.connect_timeout = Duration::from_secs(60);
+        limits.connect_timeout = Duration::from_mins(1);
     });
     for _ in 0..2 {
         let mut client = proxy.connect();

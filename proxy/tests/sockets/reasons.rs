@@ -197,7 +197,9 @@ fn more_connections_than_allowed_are_503_and_a_freed_one_can_be_used() {
         limits.half_closed = Duration::from_millis(100);
     });
     let mut waiting: Vec<_> = (0..2).map(|_| proxy.connect()).collect();
-    waiting.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+    for client in &mut waiting {
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    }
     proxy.wait_for("upstream_connects_total", &[], 2.0);
     check_one(&proxy, &proxy.connect().get("/"), 503, "overloaded");
     // A client that goes away frees its place.
