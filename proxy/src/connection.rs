@@ -264,7 +264,7 @@ async fn run(worker: &Rc<Worker>, state: &Rc<ConnState>, stream: TcpStream) {
     // Closed, or silent from the start: port scans and load balancers' checks.
     let Some(ahead) = first_bytes(&worker.shared.limits, state, &stream).await else { return };
     let is_http2 = ahead.starts_with(PREFACE);
-    let io = Io::new(stream, ahead, Arc::clone(&state.activity));
+    let io = Io::of_client(stream, ahead, Arc::clone(&state.activity));
     let served =
         if is_http2 { serve_http2(worker, state, io).await } else { serve_http1(worker, state, io).await };
     let reason = match served {

@@ -86,12 +86,38 @@ impl Activity {
 /// Resolves when the first bytes have been read from a stream, or nobody reads it any more.
 pub(crate) type FirstRead = oneshot::Receiver<()>;
 
+/// Who is at the other end of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Peer {
+    Client,
+    Endpoint,
+}
+
 /// A TCP stream that notes what passes.
 #[derive(Debug)]
 struct Watched {
     stream: TcpStream,
     activity: Arc<Activity>,
     first_read: Option<oneshot::Sender<()>>,
+    peer: Peer,
+}
+
+impl Watched {
+    /// Takes note of a write. An endpoint that answers early and closes resets the connection under the rest of the upload,
+    /// with its answer still unread on our side; hyper would give up at the failed write. So that failure is left for the next
+    /// read to find, after the answer.
+    fn wrote(&self, polled: Poll<io::Result<usize>>, length: usize) -> Poll<io::Result<usize>> {
+        self.activity.note_write(&polled);
+        match polled {
+            Poll::Ready(Err(error))
+                if self.peer == Peer::Endpoint
+                    && matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+            {
+                Poll::Ready(Ok(length))
+            }
+            polled => polled,
+        }
+    }
 }
 
 impl AsyncRead for Watched {
@@ -116,8 +142,7 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.activity.note_write(&polled);
-        polled
+        self.wrote(polled, buf.len())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -138,8 +163,7 @@ impl AsyncWrite for Watched {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.activity.note_write(&polled);
-        polled
+        self.wrote(polled, bufs.iter().map(|buf| buf.len()).sum())
     }
 }
 
@@ -154,11 +178,19 @@ pub(crate) struct Io {
 }
 
 impl Io {
-    pub(crate) fn new(stream: TcpStream, ahead: Vec<u8>, activity: Arc<Activity>) -> Self {
+    /// A client's stream, of which some was read already.
+    pub(crate) fn of_client(stream: TcpStream, ahead: Vec<u8>, activity: Arc<Activity>) -> Self {
         if !ahead.is_empty() {
             activity.note_read();
         }
-        Self { stream: TokioIo::new(Watched { stream, activity, first_read: None }), ahead, lingers: None }
+        let watched = Watched { stream, activity, first_read: None, peer: Peer::Client };
+        Self { stream: TokioIo::new(watched), ahead, lingers: None }
+    }
+
+    /// A stream to an endpoint.
+    pub(crate) fn to_endpoint(stream: TcpStream, activity: Arc<Activity>) -> Self {
+        let watched = Watched { stream, activity, first_read: None, peer: Peer::Endpoint };
+        Self { stream: TokioIo::new(watched), ahead: Vec::new(), lingers: None }
     }
 
     /// See [`FirstRead`].

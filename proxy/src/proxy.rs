@@ -44,6 +44,8 @@ pub struct Proxy {
     compiler: Compiler,
     generations: watch::Sender<Generation>,
     bound: HashMap<BindAddress, SocketAddr>,
+    /// Addresses that workers have been told to close, and may not have closed yet.
+    closing: Vec<(BindAddress, Vec<oneshot::Receiver<()>>)>,
     /// Tables that a worker may still use. Dropped here, on the control thread: freeing one with thousands of routes would
     /// delay the requests of the worker that happened to let go last.
     retired: Vec<Arc<RoutingTable>>,
@@ -83,6 +85,7 @@ impl Proxy {
             workers,
             generations,
             bound: HashMap::new(),
+            closing: Vec::new(),
             retired: Vec::new(),
         })
     }
@@ -114,7 +117,8 @@ impl Proxy {
             .collect();
         for address in gone {
             tracing::info!(%address, "no longer listening");
-            self.unlisten(address);
+            let closed = self.unlisten(address);
+            self.closing.push((address, closed));
         }
     }
 
@@ -145,10 +149,14 @@ impl Proxy {
     }
 
     fn listen(&mut self, address: BindAddress) -> Result<(), BindError> {
-        let overlapping = self
-            .bound
-            .keys()
-            .any(|ours| ours.port == address.port && (ours.ip.is_none() || address.ip.is_none()));
+        self.closing.retain_mut(|(_, closed)| {
+            closed.retain_mut(|closed| matches!(closed.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+            !closed.is_empty()
+        });
+        let overlaps = |ours: &BindAddress| {
+            ours.port == address.port && (ours.ip.is_none() || address.ip.is_none() || ours.ip == address.ip)
+        };
+        let overlapping = self.bound.keys().chain(self.closing.iter().map(|(ours, _)| ours)).any(overlaps);
         let sockets = listener::bind(address, self.workers.len(), overlapping)?;
         let local = sockets[0].local_addr().map_err(|source| BindError { address, source, holder: None })?;
         tracing::info!(address = %local, "listening");

@@ -74,7 +74,7 @@ async fn open(worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<Http1, Reason> {
     let opened = pool.opened();
     let stream = connect::connect(worker, pool).await?;
     let activity = Arc::<Activity>::default();
-    let io = Io::new(stream, Vec::new(), Arc::clone(&activity));
+    let io = Io::to_endpoint(stream, Arc::clone(&activity));
     let fd = io.fd();
     let handshake = http1::Builder::new().max_buf_size(worker.shared.limits.head_bytes).handshake(io).await;
     let (sender, connection) = handshake.map_err(|_| Reason::ConnectFailed)?;

@@ -218,7 +218,7 @@ async fn open(worker: &Rc<Worker>, pool: &Rc<Pool>, announced: Announced) -> Res
     let opened = pool.opened();
     let stream = connect::connect(worker, pool).await?;
     let activity = Arc::<Activity>::default();
-    let mut io = Io::new(stream, Vec::new(), Arc::clone(&activity));
+    let mut io = Io::to_endpoint(stream, Arc::clone(&activity));
     let fd = io.fd();
     let first_read = io.tell_first_read();
     let handshake = http2::Builder::new(LocalExec)

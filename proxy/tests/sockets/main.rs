@@ -10,12 +10,20 @@
 mod support;
 
 mod balance;
+<<<<<<< HEAD
 mod detection;
 mod exchange;
 mod head;
 mod http2_messages;
 mod http2_pods;
+=======
+mod bodies;
+mod exchange;
+mod head;
+mod lifecycle;
+mod limits;
+>>>>>>> 85bb40a (proxy: tests of bodies, limits, the life of a process, and a torture; early answers survive a reset, re-adding an address does not find ourselves)
 mod pool;
 mod reasons;
-mod smoke;
 mod smuggling;
+mod torture;

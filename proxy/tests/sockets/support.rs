@@ -16,7 +16,7 @@ pub(crate) use h2_client::H2Client;
 pub(crate) use h2_pod::{H2Pod, Tell, h2c};
 pub(crate) use message::Message;
 pub(crate) use pod::{Pod, PodConn};
-pub(crate) use proxy::{TestProxy, block_on, settings};
+pub(crate) use proxy::{TestProxy, block_on, metric, settings};
 pub(crate) use snapshot::{
     arm, backend, candidate, endpoint, host, invalid_arm, rule, rule_named, snapshot, with_state,
 };

@@ -85,6 +85,11 @@ impl Client {
         self.reader.take(count).unwrap()
     }
 
+    /// How many bytes were read and not given out.
+    pub(crate) fn ahead(&self) -> usize {
+        self.reader.ahead().len()
+    }
+
     /// Everything up to the end of the stream or its reset, and whether it ended at all.
     pub(crate) fn rest(&mut self) -> (Vec<u8>, bool) {
         let mut rest = self.reader.ahead().to_vec();

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use prometheus::proto::{Metric, MetricType};
@@ -111,6 +112,17 @@ impl TestProxy {
     /// Drains it to the end.
     pub(crate) fn drain(self, delay: Duration, deadline: Duration) -> Drained {
         block_on(self.proxy.drain(delay, deadline))
+    }
+
+    /// Begins to drain it on a thread of its own, and returns once the workers have been told.
+    pub(crate) fn begin_drain(self, delay: Duration, deadline: Duration) -> JoinHandle<Drained> {
+        // Closed at once because it is idle: the sign that draining has begun.
+        let mut idle = self.connect();
+        self.wait_for("connections_open", &[], self.metric("connections_open", &[]));
+        eventually("the idle connection is served", || self.metric("connections_accepted_total", &[]) > 0.0);
+        let draining = std::thread::spawn(move || self.drain(delay, deadline));
+        idle.expect_close();
+        draining
     }
 }
 
