@@ -36,15 +36,18 @@ use crate::worker::{LocalExec, Worker};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes read at once while telling the protocols apart; most requests' heads fit.
 const FIRST_READ: usize = 4 * 1024;
-/// Bytes that a client may send ahead on one stream, and on all streams of its connection together.
+/// Bytes that a client may send ahead on one stream, and on all streams of its connection together: sixteen uploads that stand
+/// still do not stop its others.
 const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Response bytes buffered per stream while the client does not read.
 const SEND_BUFFER: usize = 128 * 1024;
 /// A silent HTTP/2 client is asked for a sign of life this often, and given up after this long.
 const PING_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
 const PING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
 
+/// Requests on one HTTP/2 connection that a client may give up if they are most of its requests.
+const GIVEN_UP_MAX: u32 = 100;
 /// How long a connection that has said nothing yet is spared when draining begins: its first request is likely on its way.
 const FRESH: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -80,6 +83,9 @@ pub(crate) struct ConnState {
     half_closed_since: Cell<Ticks>,
     /// Since when bytes of a head have been there; 0 if there are none.
     head_since: Cell<Ticks>,
+    /// Requests so far, and those of them that the client gave up before there was an answer.
+    begun: Cell<u32>,
+    given_up: Cell<u32>,
     /// Since when there has been no request.
     idle_since: Cell<Ticks>,
     /// HTTP/2: bytes that arrive need not belong to a request, and requests do not wait for each other.
@@ -103,6 +109,8 @@ impl ConnState {
             is_last: Cell::new(false),
             half_closed_since: Cell::new(0),
             head_since: Cell::new(0),
+            begun: Cell::new(0),
+            given_up: Cell::new(0),
             idle_since: Cell::new(coarse::now()),
             multiplexed: Cell::new(false),
             untaken: RefCell::default(),
@@ -113,6 +121,7 @@ impl ConnState {
 
     pub(crate) fn begin_request(&self) {
         self.in_flight.set(self.in_flight.get() + 1);
+        self.begun.set(self.begun.get().saturating_add(1));
         self.head_since.set(0);
     }
 
@@ -120,6 +129,18 @@ impl ConnState {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
         self.idle_since.set(coarse::now());
         self.activity.forget_reads();
+    }
+
+    /// A request was given up by the client before it had an answer. One that does so with most of its requests makes us and
+    /// the pods work for nothing, and pods may take our shared connections for the attacker (CVE-2023-44487).
+    pub(crate) fn give_up(&self) {
+        self.given_up.set(self.given_up.get().saturating_add(1));
+        if self.multiplexed.get()
+            && self.given_up.get() >= GIVEN_UP_MAX
+            && self.given_up.get() > self.begun.get() / 2
+        {
+            self.order(Order::Kill(Reason::ClientAborted));
+        }
     }
 
     pub(crate) fn begin_upload(&self) {

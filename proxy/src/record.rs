@@ -156,6 +156,7 @@ impl Drop for Record {
             } else {
                 // The handler was dropped before it had an answer: hyper does that when the client is gone.
                 self.abandon();
+                self.conn.give_up();
             }
         }
         let class = self.status.map_or(CodeClass::None, CodeClass::of);

@@ -22,28 +22,44 @@ const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// Starts the tunnel as soon as both sides have switched.
 pub(crate) fn spawn(worker: &Rc<Worker>, client: OnUpgrade, endpoint: OnUpgrade, record: Box<Record>) {
-    let worker = Rc::clone(worker);
+    // Counted before the connection that it comes from is no longer: who waits for the last one must not miss it.
+    let open = Open::new(worker);
     tokio::task::spawn_local(async move {
-        let _open = Open::new(&worker);
+        let mut running = Running { record, ended: false };
         if let Err(error) = run(client, endpoint).await {
             tracing::debug!(%error, "tunnel broke off");
         }
-        drop(record);
+        running.ended = true;
+        drop((running, open));
     });
 }
 
-/// Counts a tunnel, so that draining waits for it.
-struct Open<'a>(&'a Worker);
+/// A tunnel's record, which says so if something else ended it than its two sides.
+struct Running {
+    record: Box<Record>,
+    ended: bool,
+}
 
-impl<'a> Open<'a> {
-    fn new(worker: &'a Worker) -> Self {
-        worker.cells().upgrades.add(1);
-        worker.shared.open.fetch_add(1, Relaxed);
-        Self(worker)
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.record.abandon();
+        }
     }
 }
 
-impl Drop for Open<'_> {
+/// Counts a tunnel, so that draining waits for it.
+struct Open(Rc<Worker>);
+
+impl Open {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.cells().upgrades.add(1);
+        worker.shared.open.fetch_add(1, Relaxed);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
         self.0.cells().upgrades_ended.add(1);
         self.0.shared.open.fetch_sub(1, Relaxed);

@@ -23,10 +23,9 @@ use crate::io::{Activity, FirstRead, Io};
 use crate::reason::Reason;
 use crate::worker::{LocalExec, Shared, Worker};
 
-/// Bytes that an endpoint may send ahead on one stream, and on all streams of a connection together. Four streams that are not
-/// read do not stop the others.
+/// Bytes that an endpoint may send ahead on one stream. On the connection it is that for all its streams together, since they
+/// belong to different clients: those who do not read must not stop the others.
 const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of a request's body buffered per stream while the endpoint does not read.
 const SEND_BUFFER: usize = 128 * 1024;
 /// A silent connection with open streams is asked for a sign of life this often, and given up after this long.
@@ -224,7 +223,7 @@ async fn open(worker: &Rc<Worker>, pool: &Rc<Pool>, announced: Announced) -> Res
     let handshake = http2::Builder::new(LocalExec)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(connection_window(limits.upstream_streams))
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         // Until the endpoint has said how many it allows.
@@ -250,6 +249,12 @@ async fn open(worker: &Rc<Worker>, pool: &Rc<Pool>, announced: Announced) -> Res
     pool.shared.borrow_mut().push(Rc::clone(&conn));
     tokio::task::spawn_local(announce(Rc::downgrade(&conn), announced, first_read, limits.connect_timeout));
     Ok(conn)
+}
+
+fn connection_window(streams: usize) -> u32 {
+    /// RFC 9113 section 6.9.1.
+    const MAX: u32 = i32::MAX as u32;
+    STREAM_WINDOW.saturating_mul(u32::try_from(streams).unwrap_or(MAX)).clamp(STREAM_WINDOW, MAX)
 }
 
 /// A connection as long as hyper runs it, shared with its task.

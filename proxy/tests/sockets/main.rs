@@ -2,6 +2,7 @@
 //!
 //! Every test starts its own proxy and its own pods on loopback ports that the system chooses, so that all run at once. Clients
 //! and pods are plain blocking sockets with scripts: they do what real ones only do on a bad day.
+#![cfg(test)] // Always so, and said so that clippy takes the helpers for tests, in which `unwrap` is fine.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -10,20 +11,18 @@
 mod support;
 
 mod balance;
-<<<<<<< HEAD
+mod bodies;
 mod detection;
 mod exchange;
 mod head;
+mod http2_hostile;
 mod http2_messages;
 mod http2_pods;
-=======
-mod bodies;
-mod exchange;
-mod head;
+mod http2_streams;
 mod lifecycle;
 mod limits;
->>>>>>> 85bb40a (proxy: tests of bodies, limits, the life of a process, and a torture; early answers survive a reset, re-adding an address does not find ourselves)
 mod pool;
 mod reasons;
 mod smuggling;
 mod torture;
+mod tunnels;

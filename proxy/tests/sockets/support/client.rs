@@ -26,6 +26,12 @@ impl Client {
         Self { stream, reader }
     }
 
+    /// A second handle of the same connection, to send by while the first one reads.
+    pub(crate) fn clone_of(other: &Self) -> Self {
+        let stream = other.stream.try_clone().unwrap();
+        Self { reader: Reader::new(stream.try_clone().unwrap()), stream }
+    }
+
     /// Sends bytes as they are.
     #[track_caller]
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
