@@ -103,3 +103,13 @@ fn silent_connections_do_not_hold_up_draining() {
     assert_eq!(drained.cut, 0);
     silent.iter_mut().for_each(Client::expect_close);
 }
+
+/// `h2spec` by hand: `cargo test -p watershed-proxy --test sockets serve_for_h2spec -- --ignored --nocapture`, then
+/// `h2spec -h 127.0.0.1 -p PORT` against the port that it prints. The whole suite passes, `--strict` too.
+#[test]
+#[ignore = "serves for a minute, for conformance suites that are run by hand"]
+fn serve_for_h2spec() {
+    let (proxy, _pod) = proxy_and_pod();
+    eprintln!("listening on {}", proxy.address());
+    std::thread::sleep(Duration::from_secs(60));
+}

@@ -238,7 +238,7 @@ fn pings_are_neither_a_request_head_nor_activity() {
         start.elapsed()
     );
     assert_eq!(last.map(|frame| (frame.kind, frame.code())), Some((GOAWAY, 0)), "idle in spite of pings");
-    assert_eq!(proxy.metric("requests_total", &[("reason", "head_timeout")]), 0.0);
+    proxy.wait_for("requests_total", &[("reason", "head_timeout")], 0.0);
 }
 
 #[test]

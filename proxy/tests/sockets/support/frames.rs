@@ -30,7 +30,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// The error code of a GOAWAY or `RST_STREAM`.
+    /// The error code of a `GOAWAY` or `RST_STREAM`.
     pub(crate) fn code(&self) -> u32 {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
@@ -131,7 +131,7 @@ impl Wire {
         Some(Frame { kind: head[3], flags: head[4], stream, payload })
     }
 
-    /// The next frame that is neither SETTINGS, PING nor `WINDOW_UPDATE`; those are answered where they ask for it.
+    /// The next frame that is neither `SETTINGS`, `PING` nor `WINDOW_UPDATE`; those are answered where they ask for it.
     pub(crate) fn next(&mut self) -> Option<Frame> {
         loop {
             let frame = self.read()?;
