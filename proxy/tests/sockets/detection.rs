@@ -105,11 +105,13 @@ fn silent_connections_do_not_hold_up_draining() {
 }
 
 /// `h2spec` by hand: `cargo test -p watershed-proxy --test sockets serve_for_h2spec -- --ignored --nocapture`, then
-/// `h2spec -h 127.0.0.1 -p PORT` against the port that it prints. The whole suite passes, `--strict` too.
+/// `h2spec -h 127.0.0.1 -p PORT` against the port that it prints. All cases pass, strict ones too,
+/// but one: instead of an invalid preface any HTTP/1.1 may come on this port, so that garbage is answered 400 before the end.
 #[test]
 #[ignore = "serves for a minute, for conformance suites that are run by hand"]
 fn serve_for_h2spec() {
-    let (proxy, _pod) = proxy_and_pod();
+    let pod = Pod::named("a body that is long enough to try flow control with");
+    let proxy = TestProxy::serving(rule(vec![arm(1, &backend("hello", &[pod.endpoint("1")]))]));
     eprintln!("listening on {}", proxy.address());
-    std::thread::sleep(Duration::from_secs(60));
+    std::thread::sleep(Duration::from_mins(1));
 }

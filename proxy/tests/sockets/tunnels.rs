@@ -17,7 +17,8 @@ fn before(pod: &Pod) -> TestProxy {
 /// Sends back what comes, until the end.
 fn echo(conn: &mut PodConn) {
     let mut buffer = [0; 1024];
-    conn.send(conn.reader.ahead().to_vec());
+    let ahead = conn.reader.ahead().to_vec();
+    conn.send(ahead);
     while let Ok(count @ 1..) = conn.stream.read(&mut buffer) {
         conn.send(&buffer[..count]);
     }
