@@ -48,8 +48,6 @@ const PING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Requests on one HTTP/2 connection that a client may give up if they are most of its requests.
 const GIVEN_UP_MAX: u32 = 100;
-/// How long a connection that has said nothing yet is spared when draining begins: its first request is likely on its way.
-const FRESH: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// What a connection is told from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -317,7 +315,7 @@ async fn first_bytes(limits: &Limits, state: &ConnState, stream: &TcpStream) -> 
     let mut bytes = Vec::new();
     while bytes.is_empty() {
         // Nothing is allocated for a client that has not said anything yet.
-        tokio::time::timeout_at(accepted + limits.idle_timeout, readable_or_ordered(state, stream, accepted))
+        tokio::time::timeout_at(accepted + limits.idle_timeout, readable_or_ordered(state, stream))
             .await
             .ok()??;
         read_more(stream, &mut bytes)?;
@@ -331,13 +329,12 @@ async fn first_bytes(limits: &Limits, state: &ConnState, stream: &TcpStream) -> 
 }
 
 /// Waits until there may be bytes; `None` if the connection is to end before there are.
-async fn readable_or_ordered(state: &ConnState, stream: &TcpStream, accepted: Instant) -> Option<()> {
+async fn readable_or_ordered(state: &ConnState, stream: &TcpStream) -> Option<()> {
     tokio::select! {
         biased;
-        ready = stream.readable() => return ready.ok(),
-        order = state.ordered() => if matches!(order, Order::Kill(_)) { return None },
+        ready = stream.readable() => ready.ok(),
+        _ = state.ordered() => None,
     }
-    tokio::time::timeout_at(accepted + FRESH, stream.readable()).await.ok()?.ok()
 }
 
 /// Reads what is there, if anything; `None` at the end.
