@@ -134,7 +134,7 @@ fn a_client_that_does_not_read_its_answer_is_cut() {
     let pod = Pod::start(|conn| {
         conn.request();
         conn.send("HTTP/1.1 200 OK\r\n\r\n");
-        while conn.try_send([0; 64 * 1024]).is_ok() {}
+        while conn.try_send(vec![0; 64 * 1024]).is_ok() {}
     });
     let proxy = TestProxy::limited(one_pod(&pod), |limits| limits.response_stall = ms(300));
     let mut client = proxy.connect();

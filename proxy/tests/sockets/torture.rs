@@ -38,11 +38,10 @@ fn serve(conn: &mut PodConn, name: usize, runs: &Runs, restarting: &AtomicBool, 
     loop {
         while conn.reader.ahead().is_empty() {
             match conn.reader.fill() {
-                Ok(true) => {}
                 Ok(false) => return,
                 Err(_) if idle_since.elapsed() > until_idle => return,
                 Err(_) if restarting.load(SeqCst) && idle_since <= Instant::now() => return,
-                Err(_) => {}
+                Ok(true) | Err(_) => {}
             }
         }
         conn.stream.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
