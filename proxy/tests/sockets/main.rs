@@ -3,7 +3,6 @@
 //! Every test starts its own proxy and its own pods on loopback ports that the system chooses, so that all run at once. Clients
 //! and pods are plain blocking sockets with scripts: they do what real ones only do on a bad day.
 #![cfg(test)] // Always so, and said so that clippy takes the helpers for tests, in which `unwrap` is fine.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 // Each theme uses some of it, and they grow side by side.
 #[allow(dead_code, unused_imports, reason = "shared by themes that are added one by one")]
