@@ -12,8 +12,6 @@
 //! Deliberately absent: manifests, Kubernetes, rollouts. All that is known here is a
 //! [`Snapshot`](watershed_config::snapshot::Snapshot), and nothing in it can be invalid.
 
-#![allow(rustdoc::private_intra_doc_links, reason = "the documentation is built with private items")]
-
 mod body;
 mod coarse;
 mod connection;
