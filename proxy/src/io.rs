@@ -214,7 +214,11 @@ impl Io {
     /// Where nothing has arrived and nothing is expected, it is over at once.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = self.lingers.get_or_insert_with(|| Limit::new(ticks(LINGER)));
-        let Watched { stream, activity, .. } = self.stream.inner_mut();
+        let Watched { stream, activity, peer, .. } = self.stream.inner_mut();
+        if *peer == Peer::Endpoint {
+            // Whatever it still sends was asked for by nobody who is left.
+            return Poll::Ready(());
+        }
         let mut space = [MaybeUninit::uninit(); 8 * 1024];
         loop {
             let mut buf = ReadBuf::uninit(&mut space);

@@ -205,3 +205,14 @@ fn host_of<'b>(
     };
     headers::split_host(text, buffer).ok_or(Reason::BadRequest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::without_panic;
+
+    #[test]
+    fn a_panic_is_caught_and_what_does_not_panic_is_passed_on() {
+        assert_eq!(without_panic(|| 7), Some(7));
+        assert_eq!(without_panic(|| -> u32 { panic!("on purpose") }), None);
+    }
+}

@@ -267,20 +267,18 @@ fn a_client_that_leaves_in_the_middle_of_its_download_cancels_it() {
     let pod = Pod::start(|conn| {
         conn.request();
         conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
-        while conn.try_send("400\r\n").is_ok()
-            && conn.try_send([b'x'; 1_024]).is_ok()
-            && conn.try_send("\r\n").is_ok()
-        {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let chunk = format!("400\r\n{}\r\n", "x".repeat(1_024));
+        while conn.try_send(&chunk).is_ok() {}
     });
     let proxy = serving(&pod);
     for leave in [drop, Client::reset] {
         let mut client = proxy.connect();
         client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
         client.take(10_000);
+        let begin = Instant::now();
         leave(client);
         eventually("the pod was let go", || pod.open() == 0);
+        assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
     }
     proxy.wait_for("requests_total", &[("reason", "client_aborted"), ("code_class", "2xx")], 2.0);
 }

@@ -255,6 +255,7 @@ fn what_hyper_refuses_itself_is_counted_by_reason_under_no_route() {
         let _ = client.try_send(&head);
         let answer = client.answer();
         assert_eq!((answer.status, answer.header("watershed-reason")), (status, None), "{reason}");
+        drop(client);
         proxy.wait_for_reason(reason, 1.0);
         proxy.wait_for("requests_total", &unrouted, 1.0);
     }
@@ -287,6 +288,33 @@ fn a_head_that_does_not_arrive_is_closed_and_counted_from_its_first_byte_on() {
     proxy.wait_for_reason("head_timeout", 1.0);
     proxy.wait_for("requests_total", &[], 1.0);
     assert_eq!(silent.get("/").status, 500, "who has not begun is not slow");
+}
+
+#[test]
+fn a_body_that_comes_after_our_answer_is_read_if_it_is_short() {
+    let pod = Pod::named("v1");
+    let mut proxy = TestProxy::start(&settings());
+    let good = candidate("/good", &Arc::new(one_pod(&pod)));
+    let empty = Arc::new(rule(vec![arm(1, &backend("empty", &[]))]));
+    let bad = [("/none", 404), ("/bad", 500), ("/empty", 503)];
+    let candidates = vec![good, candidate("/bad", &Arc::new(rule(Vec::new()))), candidate("/empty", &empty)];
+    proxy.apply_hosts(vec![host("", candidates)]);
+    let mut client = proxy.connect();
+    for (path, status) in bad {
+        client.send(format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n"));
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.header("connection")), (status, None));
+        client.send("body");
+        assert_eq!(client.get("/good").text(), "v1", "the connection goes on");
+    }
+    for (path, status) in bad {
+        for framing in ["content-length: 100000000", "transfer-encoding: chunked"] {
+            let mut client = proxy.connect();
+            let answer = client.ask(format!("POST {path} HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n"));
+            assert_eq!((answer.status, answer.header("connection")), (status, Some("close")), "{framing}");
+            client.expect_close();
+        }
+    }
 }
 
 #[test]

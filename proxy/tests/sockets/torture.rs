@@ -149,7 +149,7 @@ fn nothing_is_lost_while_everything_changes() {
         })
         .collect();
     let end =
-        Instant::now() + Duration::from_secs(from_environment("WATERSHED_TORTURE_SECONDS").unwrap_or(5));
+        Instant::now() + Duration::from_secs(from_environment("WATERSHED_TORTURE_SECONDS").unwrap_or(4));
     let (mut swaps, mut retired) = (0, Vec::new());
     while Instant::now() < end {
         // Every 50th swap one pod is taken out, restarts as another, and comes back with the next.
