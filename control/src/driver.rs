@@ -3,7 +3,7 @@
 //! Wake-ups (a directory changed, SIGHUP, a poll, a pod's readiness) are gathered until there has been quiet for a moment, or
 //! for at most [`Options::burst_max`], so that a burst of writes becomes one swap and a stream of them cannot starve it; a pod
 //! that became unready is taken out at once. Each step runs off the runtime's thread; events that arrive meanwhile count for
-//! the next step.
+//! the next step, and from the moment when they happened ([`wake`](crate::wake)).
 //!
 //! Deliberately absent: deciding anything. The ledger, the gauges and `assemble` do, and they are pure.
 
@@ -27,6 +27,7 @@ use crate::engine::{Engine, Looked};
 use crate::probe::{Prober, Report};
 use crate::state_dir::StateDir;
 use crate::status::Status;
+use crate::wake::Wake;
 use debounce::Debounce;
 
 /// How often the directories are looked at where they cannot be watched.
@@ -114,7 +115,7 @@ pub struct Driver {
     engine: Option<Engine>,
     prober: Prober,
     reports: mpsc::Receiver<Report>,
-    wake: Arc<Notify>,
+    wake: Arc<Wake>,
     reload: Arc<Notify>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     status: watch::Sender<Arc<Status>>,
@@ -133,7 +134,7 @@ pub struct Driver {
 /// # Errors
 /// Objects are in error and neither have last good versions nor may be left out.
 pub async fn start(options: Options) -> Result<Running, StartError> {
-    let (wake, reload) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (wake, reload) = (Arc::<Wake>::default(), Arc::new(Notify::new()));
     let Options { paths, state_dir, lenient, service_listener, poll_interval, quiet, burst_max } = options;
     let assembling = AssembleOptions { service_listener };
     let for_engine = Arc::clone(&wake);
@@ -193,7 +194,7 @@ impl Driver {
             let due = tokio::time::Instant::from_std(self.due());
             tokio::select! {
                 () = &mut shutdown => break,
-                () = self.wake.notified() => self.changes.note(Instant::now()),
+                heard = self.wake.rung() => self.changes.note_span(heard),
                 () = self.reload.notified() => self.reload(),
                 Some(report) = self.reports.recv() => self.take(report),
                 () = sleep_until(due) => self.step().await,

@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::Notify;
 use watershed_config::snapshot::{Generation, Snapshot};
 use watershed_config::{Problem, Severity};
 use xxhash_rust::xxh3::Xxh3Default;
@@ -24,6 +23,7 @@ use crate::source::ledger::Ledger;
 use crate::source::watch::Watcher;
 use crate::state_dir::StateDir;
 use crate::status::Status;
+use crate::wake::Wake;
 use memory::Memory;
 
 /// Most problems that one step logs, one by one: ten thousand bad files are one mistake.
@@ -63,12 +63,12 @@ pub(crate) struct Looked {
 }
 
 impl Engine {
-    /// Opens the state directory's store; has not looked yet. `wake` is notified when a directory may have changed.
+    /// Opens the state directory's store; has not looked yet. `wake` is rung when a directory may have changed.
     pub(crate) fn new(
         paths: Vec<PathBuf>,
         state: Option<StateDir>,
         options: AssembleOptions,
-        wake: Arc<Notify>,
+        wake: Arc<Wake>,
     ) -> Self {
         let (memory, copies) = Memory::open(state, &paths);
         let roots = paths.iter().map(|path| Arc::from(path.as_path()));

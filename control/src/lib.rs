@@ -22,3 +22,4 @@ pub mod resolve;
 mod source;
 pub mod state_dir;
 pub mod status;
+mod wake;

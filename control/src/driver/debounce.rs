@@ -2,18 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use crate::wake::Span;
+
 /// Events since the last time that they were acted upon.
 #[derive(Debug)]
 pub(super) struct Debounce {
     quiet: Duration,
     burst_max: Duration,
-    burst: Option<Burst>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Burst {
-    first: Instant,
-    last: Instant,
+    burst: Option<Span>,
 }
 
 impl Debounce {
@@ -23,19 +19,26 @@ impl Debounce {
 
     /// Something happened.
     pub(super) fn note(&mut self, now: Instant) {
-        let first = self.burst.map_or(now, |burst| burst.first);
-        self.burst = Some(Burst { first, last: now });
+        self.note_span(Span { first: now, last: now });
+    }
+
+    /// Things happened, of which word comes only now.
+    pub(super) fn note_span(&mut self, heard: Span) {
+        self.burst = Some(match self.burst {
+            Some(burst) => Span { first: burst.first.min(heard.first), last: burst.last.max(heard.last) },
+            None => heard,
+        });
     }
 
     /// Something happened that waits for nothing.
     pub(super) fn hurry(&mut self, now: Instant) {
         let first = now.checked_sub(self.burst_max).unwrap_or(now);
-        self.burst = Some(Burst { first, last: now });
+        self.burst = Some(Span { first, last: now });
     }
 
     /// When to act.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.burst.map(|Burst { first, last }| (last + self.quiet).min(first + self.burst_max))
+        self.burst.map(|Span { first, last }| (last + self.quiet).min(first + self.burst_max))
     }
 
     /// Whether to act now.
@@ -78,6 +81,20 @@ mod tests {
         assert_eq!(acts(&[0, 100]), [20, 120]);
         let stream: Vec<u64> = (0..200).step_by(10).collect();
         assert_eq!(acts(&stream), [50, 100, 150, 200]);
+    }
+
+    #[test]
+    fn what_happened_while_nobody_listened_has_waited_already() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut debounce = Debounce::new(Duration::from_millis(20), Duration::from_millis(50));
+        debounce.note_span(Span { first: at(0), last: at(45) });
+        assert_eq!(debounce.due(), Some(at(50)), "a step of 48 ms does not put it off");
+        debounce.note(at(48));
+        assert_eq!(debounce.due(), Some(at(50)));
+        debounce.clear();
+        debounce.note(at(60));
+        assert_eq!(debounce.due(), Some(at(80)));
     }
 
     #[test]

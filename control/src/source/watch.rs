@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use rustix::io::Errno;
-use tokio::sync::Notify;
 
 use super::walk::Visited;
+use crate::wake::Wake;
 
 /// Most directories that are watched; more are polled. Half of the kernel's oldest default limit for one user.
 const DIRECTORIES_MAX: usize = 4096;
@@ -44,13 +44,13 @@ struct Scope {
 }
 
 impl Watcher {
-    /// Watches nothing yet; `wake` is notified at every event that counts.
-    pub(crate) fn new(wake: Arc<Notify>) -> Self {
+    /// Watches nothing yet; `wake` is rung at every event that counts.
+    pub(crate) fn new(wake: Arc<Wake>) -> Self {
         let scope = Arc::new(Mutex::new(Scope::default()));
         let shared = Arc::clone(&scope);
         let handler = move |event: notify::Result<Event>| {
             if lock(&shared).take(&event) {
-                wake.notify_one();
+                wake.ring();
             }
         };
         let (inner, trouble) = match notify::recommended_watcher(handler) {
