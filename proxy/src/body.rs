@@ -34,7 +34,7 @@ pub(crate) struct BodyError {
 }
 
 impl BodyError {
-    fn new(reason: Reason, source: Option<hyper::Error>) -> Self {
+    pub(crate) fn new(reason: Reason, source: Option<hyper::Error>) -> Self {
         Self { reason, source }
     }
 }
@@ -98,7 +98,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Streaming(upload) => upload.incoming.is_end_stream(),
+            Self::Streaming(upload) => upload.is_end_stream(),
             Self::Replayable(replay) => replay.is_end_stream(),
         }
     }
@@ -142,7 +142,7 @@ impl Body for ResponseBody {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
-            Self::Download(download) => download.incoming.is_end_stream(),
+            Self::Download(download) => download.is_end_stream(),
         }
     }
 
@@ -150,7 +150,7 @@ impl Body for ResponseBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Download(download) => download.incoming.size_hint(),
+            Self::Download(download) => download.size_hint(),
         }
     }
 }

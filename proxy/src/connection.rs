@@ -166,8 +166,9 @@ impl ConnState {
     }
 
     /// A piece of a response was given to hyper, which asks for the next when the client has taken enough of it.
-    pub(crate) fn given(&self) -> usize {
-        self.untaken.borrow_mut().insert(coarse::now())
+    /// Of no interest on HTTP/1.1, where a client that does not read stops its own connection.
+    pub(crate) fn given(&self) -> Option<usize> {
+        self.multiplexed.get().then(|| self.untaken.borrow_mut().insert(coarse::now()))
     }
 
     /// hyper has asked for the next piece, or given up.

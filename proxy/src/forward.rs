@@ -27,7 +27,7 @@ use crate::rewrite;
 use crate::table::{Arm, ArmTarget, Backend, Rule};
 use crate::telemetry::cells::Series;
 use crate::tunnel;
-use crate::upstream::{self, Cause, Exchanged, Failure, Lease};
+use crate::upstream::{self, Cause, Exchanged, Failure};
 use crate::worker::Worker;
 
 /// Says which revision answered, where `--revision-header` asks for it.
@@ -44,7 +44,7 @@ pub(crate) struct Trip {
     request: Request<RequestBody>,
     /// The protocol to upgrade to, and the client's half of it.
     upgrade: Option<(HeaderValue, OnUpgrade)>,
-    gate: Option<Arc<Gate>>,
+    gate: Option<Rc<Gate>>,
     /// Of the request's body, if it has one.
     progress: Option<Rc<Progress>>,
 }
@@ -82,7 +82,7 @@ impl Trip {
         // hyper neither sends nor reports 100 on HTTP/2: a body that waited for it would wait in vain.
         let says_continue = over_http1 && parts.version < Version::HTTP_2;
         parts.version = Version::HTTP_11;
-        let gate = (says_continue && expects_continue(&parts)).then(Arc::<Gate>::default);
+        let gate = (says_continue && expects_continue(&parts)).then(Rc::<Gate>::default);
         let progress = (!incoming.is_end_stream()).then(|| Progress::new(Rc::clone(conn)));
         let body = match &progress {
             None => RequestBody::Empty,
@@ -162,7 +162,7 @@ fn upload(
     worker: &Worker,
     parts: &Parts,
     incoming: Incoming,
-    gate: Option<&Arc<Gate>>,
+    gate: Option<&Rc<Gate>>,
     progress: &Rc<Progress>,
 ) -> Option<Upload> {
     let limits = &worker.shared.limits;
@@ -174,7 +174,7 @@ fn upload(
     }
     let upload = Upload::new(incoming, ticks(limits.body_stall), allowed, Rc::clone(progress));
     Some(match gate {
-        Some(gate) => upload.behind(Arc::clone(gate), ticks(limits.continue_wait)),
+        Some(gate) => upload.behind(Rc::clone(gate), ticks(limits.continue_wait)),
         None => upload,
     })
 }
@@ -197,8 +197,7 @@ impl Trip {
                 Err(failure) => failure,
             };
             last = failure.reason;
-            let Some((again, cause)) = failure.again else { return Err(self.give_up(last)) };
-            self.request = *again;
+            let Some(cause) = failure.again else { return Err(self.give_up(last)) };
             match cause {
                 Cause::Connect => unreachable.push(endpoint.key),
                 Cause::Unsent | Cause::Stale => sent += 1,
@@ -246,9 +245,9 @@ impl Trip {
         endpoint: &Arc<Endpoint>,
         deadline: Option<Deadline>,
     ) -> Result<Exchanged, Failure> {
-        let request = std::mem::replace(&mut self.request, Request::new(RequestBody::Empty));
         let stall = Limit::new(ticks(self.worker.shared.limits.response_stall));
-        let exchange = pin!(upstream::exchange(&self.worker, endpoint, request, self.gate.as_ref()));
+        let exchange =
+            pin!(upstream::exchange(&self.worker, endpoint, &mut self.request, self.gate.as_ref()));
         match within(exchange, stall, self.progress.as_deref(), deadline).await {
             Ok(result) => result,
             Err(reason) => Err(Failure { reason, again: None }),
@@ -275,33 +274,26 @@ impl Trip {
         revision: u16,
         deadline: Option<Deadline>,
     ) -> Result<Response<ResponseBody>, (Reason, Box<Record>)> {
-        let Exchanged { mut response, mut lease } = exchanged;
+        let Exchanged { mut response } = exchanged;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch_protocols(response, lease);
-        }
-        if !headers::transfer_coding_is_plain(response.headers()) {
-            lease.poison();
-            return Err(self.give_up(Reason::UpstreamProtocol));
-        }
-        if response.version() == Version::HTTP_10 {
-            // hyper would speak HTTP/1.0 on it from now on, which has no chunks.
-            lease.poison();
+            return self.switch_protocols(response);
         }
         if self.gate.as_ref().is_some_and(|gate| !gate.is_open()) {
             // The endpoint has decided without the body, which therefore stays unread.
             self.record.make_last();
         }
-        headers::remove_hop_by_hop(response.headers_mut());
+        if response.version() == Version::HTTP_2 {
+            headers::remove_hop_by_hop(response.headers_mut());
+        }
         self.finish_headers(&mut response, &self.backend.revisions[usize::from(revision)]);
         self.record.set_status(response.status());
         let stall = ticks(self.worker.shared.limits.response_stall);
         let record = self.record;
-        Ok(response.map(|incoming| {
-            if incoming.is_end_stream() {
-                drop((incoming, lease));
+        Ok(response.map(|body| {
+            if body.is_end_stream() {
                 return ResponseBody::Empty;
             }
-            ResponseBody::Download(Box::new(Download::new(incoming, lease, record, stall, deadline)))
+            ResponseBody::Download(Box::new(Download::new(body, record, stall, deadline)))
         }))
     }
 
@@ -324,14 +316,17 @@ impl Trip {
     /// A tunnel, if one was asked for: never before the endpoint has agreed (RUSTSEC-2026-0033).
     fn switch_protocols(
         mut self: Box<Self>,
-        mut response: Response<Incoming>,
-        mut lease: Lease,
+        response: Response<upstream::Body>,
     ) -> Result<Response<ResponseBody>, (Reason, Box<Record>)> {
-        lease.poison();
+        let (mut response, endpoint) = match response.into_parts() {
+            (parts, upstream::Body::Switched(endpoint)) => {
+                (Response::from_parts(parts, ResponseBody::Empty), *endpoint)
+            }
+            _ => return Err(self.give_up(Reason::UpstreamProtocol)),
+        };
         let Some((asked, on_client)) = self.upgrade.take() else {
             return Err(self.give_up(Reason::UpstreamProtocol));
         };
-        let on_endpoint = hyper::upgrade::on(&mut response);
         let said = headers::remove_hop_by_hop(response.headers_mut());
         let Some(protocol) = said.upgrade.filter(|protocol| headers::offers(&asked, protocol)) else {
             return Err(self.give_up(Reason::UpstreamProtocol));
@@ -344,8 +339,8 @@ impl Trip {
         );
         rewrite::apply_to_response(&self.rule.filters, response.headers_mut());
         self.record.set_status(StatusCode::SWITCHING_PROTOCOLS);
-        tunnel::spawn(&self.worker, on_client, on_endpoint, self.record);
-        Ok(response.map(|_| ResponseBody::Empty))
+        tunnel::spawn(&self.worker, on_client, endpoint, self.record);
+        Ok(response)
     }
 }
 

@@ -101,7 +101,7 @@ fn may_be_named_by_connection(name: &HeaderName) -> bool {
 }
 
 /// The names in a comma-separated header.
-fn names(value: &HeaderValue) -> impl Iterator<Item = &str> {
+pub(crate) fn names(value: &HeaderValue) -> impl Iterator<Item = &str> {
     value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty())
 }
 

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -95,7 +94,7 @@ enum Peer {
 
 /// A TCP stream that notes what passes.
 #[derive(Debug)]
-struct Watched {
+pub(crate) struct Watched {
     stream: TcpStream,
     activity: Arc<Activity>,
     first_read: Option<oneshot::Sender<()>>,
@@ -103,6 +102,12 @@ struct Watched {
 }
 
 impl Watched {
+    /// A stream to an endpoint, and what resolves when the first bytes have come from there.
+    pub(crate) fn to_endpoint(stream: TcpStream, activity: Arc<Activity>) -> (Self, FirstRead) {
+        let (told, first_read) = oneshot::channel();
+        (Self { stream, activity, first_read: Some(told), peer: Peer::Endpoint }, first_read)
+    }
+
     /// Takes note of a write. An endpoint that answers early and closes resets the connection under the rest of the upload,
     /// with its answer still unread on our side; hyper would give up at the failed write. So that failure is left for the next
     /// read to find, after the answer.
@@ -167,7 +172,7 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// A TCP stream as hyper reads and writes it, with bytes that were read ahead and a note of what passes.
+/// A client's stream as hyper reads and writes it, with bytes that were read ahead and a note of what passes.
 #[derive(Debug)]
 pub(crate) struct Io {
     stream: TokioIo<Watched>,
@@ -187,23 +192,6 @@ impl Io {
         Self { stream: TokioIo::new(watched), ahead, lingers: None }
     }
 
-    /// A stream to an endpoint.
-    pub(crate) fn to_endpoint(stream: TcpStream, activity: Arc<Activity>) -> Self {
-        let watched = Watched { stream, activity, first_read: None, peer: Peer::Endpoint };
-        Self { stream: TokioIo::new(watched), ahead: Vec::new(), lingers: None }
-    }
-
-    /// See [`FirstRead`].
-    pub(crate) fn tell_first_read(&mut self) -> FirstRead {
-        let (told, first_read) = oneshot::channel();
-        self.stream.inner_mut().first_read = Some(told);
-        first_read
-    }
-
-    pub(crate) fn fd(&self) -> RawFd {
-        self.stream.inner().stream.as_raw_fd()
-    }
-
     /// The stream, and what was read ahead and never given out.
     pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
         (self.stream.into_inner().stream, self.ahead)
@@ -214,11 +202,7 @@ impl Io {
     /// Where nothing has arrived and nothing is expected, it is over at once.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = self.lingers.get_or_insert_with(|| Limit::new(ticks(LINGER)));
-        let Watched { stream, activity, peer, .. } = self.stream.inner_mut();
-        if *peer == Peer::Endpoint {
-            // Whatever it still sends was asked for by nobody who is left.
-            return Poll::Ready(());
-        }
+        let Watched { stream, activity, .. } = self.stream.inner_mut();
         let mut space = [MaybeUninit::uninit(); 8 * 1024];
         loop {
             let mut buf = ReadBuf::uninit(&mut space);

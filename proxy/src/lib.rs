@@ -36,6 +36,15 @@ mod tunnel;
 mod upstream;
 mod worker;
 
+/// The pure parts of the HTTP/1.1 codec for endpoints. Public for its fuzz targets and differential tests only.
+#[doc(hidden)]
+pub mod codec {
+    pub use crate::upstream::http1::chunks::{Chunks, Piece};
+    pub use crate::upstream::http1::framing::{Framing, Malformed, content_length};
+    pub use crate::upstream::http1::request_head::write as write_request_head;
+    pub use crate::upstream::http1::response_head::{Found, Head, parse as parse_response_head};
+}
+
 pub use endpoint::Endpoint;
 pub use limits::Limits;
 pub use listener::{BindError, holder_suffix};

@@ -6,6 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
@@ -20,8 +21,13 @@ const BUFFER: usize = 16 * 1024;
 /// A peer that has vanished without a word is noticed after about this long, doubled by the kernel's own tries.
 const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_mins(1);
 
-/// Starts the tunnel as soon as both sides have switched.
-pub(crate) fn spawn(worker: &Rc<Worker>, client: OnUpgrade, endpoint: OnUpgrade, record: Box<Record>) {
+/// Starts the tunnel as soon as the client's side has switched; the endpoint's has, and this much was read from it.
+pub(crate) fn spawn(
+    worker: &Rc<Worker>,
+    client: OnUpgrade,
+    endpoint: (TcpStream, Bytes),
+    record: Box<Record>,
+) {
     // Counted before the connection that it comes from is no longer: who waits for the last one must not miss it.
     let open = Open::new(worker);
     tokio::task::spawn_local(async move {
@@ -66,10 +72,11 @@ impl Drop for Open {
     }
 }
 
-async fn run(client: OnUpgrade, endpoint: OnUpgrade) -> io::Result<()> {
-    let (client, endpoint) = tokio::try_join!(client, endpoint).map_err(io::Error::other)?;
-    let (mut client, from_client) = parts(client)?;
-    let (mut endpoint, from_endpoint) = parts(endpoint)?;
+async fn run(client: OnUpgrade, endpoint: (TcpStream, Bytes)) -> io::Result<()> {
+    let (mut endpoint, from_endpoint) = endpoint;
+    keep_alive(&endpoint)?;
+    let (mut client, from_client) = parts(client.await.map_err(io::Error::other)?)?;
+    keep_alive(&client)?;
     endpoint.write_all(&from_client).await?;
     client.write_all(&from_endpoint).await?;
     copy_bidirectional_with_sizes(&mut client, &mut endpoint, BUFFER, BUFFER).await?;
@@ -82,7 +89,10 @@ fn parts(upgraded: Upgraded) -> io::Result<(TcpStream, Vec<u8>)> {
     let (stream, ahead) = parts.io.into_parts();
     let mut read = parts.read_buf.to_vec();
     read.extend(ahead);
-    let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE);
-    SockRef::from(&stream).set_tcp_keepalive(&keep_alive)?;
     Ok((stream, read))
+}
+
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE);
+    SockRef::from(stream).set_tcp_keepalive(&keep_alive)
 }

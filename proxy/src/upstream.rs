@@ -10,40 +10,116 @@
 //! Deliberately absent: choosing the endpoint (the table does) and trying another one ([`crate::forward`]).
 
 mod connect;
-mod http1;
+pub(crate) mod http1;
 mod http2;
 mod pool;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use hashbrown::HashMap;
 use http::{Method, Request, Response};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
+use tokio::net::TcpStream;
 use watershed_config::model::AppProtocol;
 
 use crate::body::{Gate, RequestBody};
 use crate::endpoint::Endpoint;
 use crate::reason::Reason;
 use crate::worker::Worker;
-pub(crate) use pool::Lease;
 use pool::Pool;
 
 /// A request that got a response head.
 #[derive(Debug)]
 pub(crate) struct Exchanged {
-    pub(crate) response: Response<Incoming>,
-    /// The connection, for as long as the body is read.
-    pub(crate) lease: Lease,
+    pub(crate) response: Response<Body>,
+}
+
+/// A response's body as it comes from an endpoint. It holds its connection; dropped before its end, it gives the exchange up.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// None.
+    Empty,
+    /// One that was there whole with its head.
+    Whole(Bytes),
+    /// On an HTTP/1.1 connection.
+    Http1(http1::Body),
+    /// On an HTTP/2 stream.
+    Http2(http2::Body),
+    /// Not a body: the connection after a switch of protocols, and what was read from it.
+    Switched(Box<(TcpStream, Bytes)>),
+}
+
+impl Body {
+    /// The next frame. An error means that it broke off.
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Reason>>> {
+        match self {
+            Self::Empty | Self::Switched(_) => Poll::Ready(None),
+            Self::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Http1(body) => body.poll_frame(cx),
+            Self::Http2(body) => body.poll_frame(cx),
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty | Self::Switched(_) => true,
+            Self::Whole(_) => false,
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty | Self::Switched(_) => SizeHint::with_exact(0),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
+/// Storage that one worker's exchanges use in turn. Nobody holds it across an await.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    /// What is read before it is known how much of it there is. A head and a small body fit.
+    read: RefCell<Box<[u8]>>,
+    /// What heads are written into.
+    lines: RefCell<Vec<u8>>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { read: RefCell::new(vec![0; 16 * 1024].into()), lines: RefCell::default() }
+    }
+}
+
+impl Scratch {
+    fn take_lines(&self) -> Vec<u8> {
+        let mut lines = self.lines.take();
+        lines.clear();
+        lines
+    }
+
+    fn put_lines(&self, lines: Vec<u8>) {
+        *self.lines.borrow_mut() = lines;
+    }
 }
 
 /// A request that got none.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) reason: Reason,
-    /// The request, if it may be sent again, and why it may.
-    pub(crate) again: Option<(Box<Request<RequestBody>>, Cause)>,
+    /// Why the request may be sent again, if it may.
+    pub(crate) again: Option<Cause>,
 }
 
 impl Failure {
@@ -51,8 +127,8 @@ impl Failure {
         Self { reason, again: None }
     }
 
-    fn again(reason: Reason, request: Request<RequestBody>, cause: Cause) -> Self {
-        Self { reason, again: Some((Box::new(request), cause)) }
+    fn again(reason: Reason, cause: Cause) -> Self {
+        Self { reason, again: Some(cause) }
     }
 }
 
@@ -99,48 +175,23 @@ impl Upstreams {
 
 /// Sends a request to an endpoint and waits for the head of its response.
 ///
-/// The request has an origin-form target and a `Host`. Dropping the future gives the attempt up: an HTTP/1.1 connection is
-/// closed, an HTTP/2 stream reset.
+/// The request has an origin-form target and a `Host`. It is left as it was where it may be sent again; else its parts may have
+/// been used up. Dropping the future gives the attempt up: an HTTP/1.1 connection is closed, an HTTP/2 stream reset.
 pub(crate) async fn exchange(
     worker: &Rc<Worker>,
     endpoint: &Arc<Endpoint>,
-    request: Request<RequestBody>,
-    gate: Option<&Arc<Gate>>,
+    request: &mut Request<RequestBody>,
+    gate: Option<&Rc<Gate>>,
 ) -> Result<Exchanged, Failure> {
     let pool = worker.upstreams.pool(endpoint);
-    let mut request = request;
-    watch_informational(worker, &mut request, gate);
     match endpoint.id.protocol {
         AppProtocol::Http1 => http1::exchange(worker, pool, request, gate).await,
-        // Boxed so that the future of the common case stays small.
-        AppProtocol::H2c => Box::pin(http2::exchange(worker, pool, request, gate)).await,
+        AppProtocol::H2c => http2::exchange(worker, pool, request).await,
     }
-}
-
-/// Counts what hyper cannot pass on yet (103 and other informational responses), and opens the body's gate at 100.
-fn watch_informational(worker: &Rc<Worker>, request: &mut Request<RequestBody>, gate: Option<&Arc<Gate>>) {
-    let (shared, index, gate) = (Arc::clone(&worker.shared), worker.index, gate.cloned());
-    hyper::ext::on_informational(request, move |response| {
-        if response.status() != http::StatusCode::CONTINUE {
-            shared.cells[index].informational_dropped.add(1);
-        } else if let Some(gate) = &gate {
-            gate.open();
-        }
-    });
 }
 
 /// Whether sending the request twice does no more than sending it once (RFC 9110 section 9.2.2), and can be done.
 fn is_repeatable(request: &Request<RequestBody>) -> bool {
     let idempotent = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::TRACE];
     idempotent.contains(request.method()) && matches!(request.body(), RequestBody::Empty)
-}
-
-/// A copy of a request without a body.
-fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }

@@ -27,7 +27,7 @@ use crate::reason::Reason;
 use crate::request_log::{LogWriter, RequestLog};
 use crate::table::RoutingTable;
 use crate::telemetry::cells::{Series, WorkerCells};
-use crate::upstream::Upstreams;
+use crate::upstream::{Scratch, Upstreams};
 
 /// Sweeps of idle connections happen every this many ticks: once a second.
 const SWEEP_EVERY: u32 = 10;
@@ -117,6 +117,7 @@ pub(crate) struct Worker {
     pub(crate) log: RequestLog,
     table: RefCell<Cache<Arc<ArcSwap<RoutingTable>>, Arc<RoutingTable>>>,
     random: RefCell<fastrand::Rng>,
+    pub(crate) scratch: Scratch,
     connections: RefCell<Slab<Rc<ConnState>>>,
     /// Told when a connection has closed, for those who wait for room.
     pub(crate) room: tokio::sync::Notify,
@@ -236,6 +237,7 @@ pub(crate) fn start(
             upstreams: Upstreams::default(),
             log: RequestLog::new(log),
             random: RefCell::new(fastrand::Rng::new()),
+            scratch: Scratch::default(),
             connections: RefCell::default(),
             room: tokio::sync::Notify::new(),
             ticks: Cell::new(0),

@@ -1,10 +1,8 @@
 //! A request's body as the client sends it: within its limits, and held back where the client waits to be asked for it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -24,7 +22,9 @@ pub(crate) struct Upload {
     stall: Limit,
     /// Bytes left before the body is too large.
     allowed: u64,
-    gate: Option<(Arc<Gate>, Limit)>,
+    gate: Option<(Rc<Gate>, Limit)>,
+    /// Taken out for an attempt that came to nothing.
+    put_back: Bytes,
     progress: Rc<Progress>,
 }
 
@@ -56,28 +56,38 @@ impl Progress {
 impl Upload {
     pub(crate) fn new(incoming: Incoming, stall: Ticks, allowed: u64, progress: Rc<Progress>) -> Self {
         progress.conn.begin_upload();
-        Self { incoming, stall: Limit::new(stall), allowed, gate: None, progress }
+        Self { incoming, stall: Limit::new(stall), allowed, gate: None, put_back: Bytes::new(), progress }
     }
 
     /// Holds the body back until the gate opens, but no longer than `wait` (RFC 9110 section 10.1.1: a client must not wait
     /// indefinitely, and will send the body unasked).
-    pub(crate) fn behind(mut self, gate: Arc<Gate>, wait: Ticks) -> Self {
+    pub(crate) fn behind(mut self, gate: Rc<Gate>, wait: Ticks) -> Self {
         self.gate = Some((gate, Limit::new(wait)));
         self
+    }
+
+    /// Puts back what was given out last, since nobody got it.
+    pub(crate) fn put_back(&mut self, data: Bytes) {
+        self.put_back = data;
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.put_back.is_empty() && self.incoming.is_end_stream()
     }
 
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if !self.put_back.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.put_back)))));
+        }
         if let Some((gate, wait)) = &mut self.gate {
-            match gate.state(cx) {
-                GateState::Closed if !wait.exceeded(cx) => return Poll::Pending,
-                GateState::Refused => {
-                    return Poll::Ready(Some(Err(BodyError::new(Reason::ClientAborted, None))));
-                }
-                GateState::Closed | GateState::Open => gate.open(),
+            if !gate.is_open() && !wait.exceeded(cx) {
+                gate.remember(cx);
+                return Poll::Pending;
             }
+            gate.open();
             self.gate = None;
         }
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
@@ -138,53 +148,24 @@ pub(super) fn with_clean_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
 /// Holds back a body whose client expects `100 Continue` until the endpoint says so.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    state: AtomicU8,
-    waker: std::sync::Mutex<Option<Waker>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(u8)]
-enum GateState {
-    #[default]
-    Closed,
-    Open,
-    Refused,
+    is_open: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
 }
 
 impl Gate {
     /// Lets the body through.
     pub(crate) fn open(&self) {
-        self.settle(GateState::Open);
-    }
-
-    /// Breaks the body off, unless it was let through: the endpoint has answered without it.
-    pub(crate) fn refuse(&self) {
-        if !self.is_open() {
-            self.settle(GateState::Refused);
-        }
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
-        self.state.load(Relaxed) == GateState::Open as u8
-    }
-
-    fn settle(&self, state: GateState) {
-        self.state.store(state as u8, Relaxed);
-        let waker = self.waker.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(waker) = waker {
+        self.is_open.set(true);
+        if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
-    fn state(&self, cx: &Context<'_>) -> GateState {
-        let state = self.state.load(Relaxed);
-        if state == GateState::Open as u8 {
-            return GateState::Open;
-        }
-        if state == GateState::Refused as u8 {
-            return GateState::Refused;
-        }
-        *self.waker.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(cx.waker().clone());
-        GateState::Closed
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open.get()
+    }
+
+    fn remember(&self, cx: &Context<'_>) {
+        *self.waker.borrow_mut() = Some(cx.waker().clone());
     }
 }

@@ -1,288 +1,170 @@
 //! HTTP/2 with prior knowledge to endpoints: few connections, many streams.
+//!
+//! Streams are used as the `h2` crate offers them, polled by the request's own task. hyper's client on top of it costs a channel,
+//! a oneshot and a spawned task for each request; what was measured is in PERFORMANCE.md.
 
-use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::rc::{Rc, Weak};
-use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
+mod body;
+mod conn;
 
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use h2::client::ResponseFuture;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Uri, Version};
-use hyper::client::conn::http2;
-use hyper_util::rt::TokioTimer;
-use tokio::sync::Notify;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 
-use super::pool::{Http2, Lease, Opened, Pool};
-use super::{Cause, Exchanged, Failure, connect, copy_head, is_repeatable};
-use crate::body::{Gate, Replay, RequestBody};
-use crate::coarse;
-use crate::io::{Activity, FirstRead, Io};
+use super::pool::{Lease, Pool};
+use super::{Cause, Exchanged, Failure, is_repeatable};
+use crate::body::RequestBody;
 use crate::reason::Reason;
-use crate::worker::{LocalExec, Shared, Worker};
-
-/// Bytes that an endpoint may send ahead on one stream. On the connection it is that for all its streams together, since they
-/// belong to different clients: those who do not read must not stop the others.
-const STREAM_WINDOW: u32 = 256 * 1024;
-/// Bytes of a request's body buffered per stream while the endpoint does not read.
-const SEND_BUFFER: usize = 128 * 1024;
-/// A silent connection with open streams is asked for a sign of life this often, and given up after this long.
-const PING_EVERY: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
+use crate::upstream;
+use crate::worker::Worker;
+pub(crate) use body::Body;
+use body::{Sending, Stopped};
+pub(super) use conn::{Http2, Openings};
 
 pub(super) async fn exchange(
     worker: &Rc<Worker>,
     pool: Rc<Pool>,
-    request: Request<RequestBody>,
-    gate: Option<&Arc<Gate>>,
+    request: &mut Request<RequestBody>,
 ) -> Result<Exchanged, Failure> {
-    let repeatable = is_repeatable(&request);
-    let conn = match checkout(worker, &pool, repeatable).await {
+    let repeatable = is_repeatable(request);
+    let conn = match conn::checkout(worker, &pool, repeatable).await {
         Ok(conn) => conn,
-        Err(reason) => return Err(Failure::again(reason, request, Cause::Connect)),
+        Err(reason) => return Err(Failure::again(reason, Cause::Connect)),
     };
     let reused = conn.used.replace(true);
     if reused {
         worker.cells().upstream_reused.add(1);
     }
-    let mut spare = copy_head(&request);
-    if let RequestBody::Replayable(replay) = request.body() {
-        *spare.body_mut() = RequestBody::Replayable(replay.spare());
-    }
-    let has_stream_body = matches!(request.body(), RequestBody::Streaming(_));
-    let mut sender = conn.sender.clone();
-    let lease = Lease::http2(Rc::clone(&pool), Rc::clone(&conn), gate.cloned());
-    match sender.try_send_request(to_http2(request)).await {
-        Ok(response) => {
-            if let RequestBody::Replayable(replay) = spare.body() {
-                replay.settle();
-            }
-            Ok(Exchanged { response, lease })
+    let lease = Lease::new(&conn);
+    let mut attempt = match begin(&conn, request).await {
+        Ok(attempt) => attempt,
+        Err(error) => {
+            // It is ending: nothing was sent on it.
+            pool.forget(&conn);
+            return Err(Failure::again(reason_of(&error), Cause::Unsent));
         }
-        Err(mut error) => {
-            let unsent = error.take_message().is_some();
-            let error = error.into_error();
-            let reason = reason_of(&error);
-            if let RequestBody::Replayable(replay) = spare.body()
-                && let Some(reason) = replay.failure()
-            {
-                return Err(Failure::last(reason));
-            }
-            if unsent || h2_error(&error).is_some_and(h2::Error::is_go_away) {
-                // It is ending, and hyper would take requests for it until it notices.
-                pool.forget(&conn);
-            }
-            let cause = if unsent || is_unhandled(&error) {
-                Some(Cause::Unsent)
-            } else {
-                (repeatable && reused && reason == Reason::UpstreamClosed).then_some(Cause::Stale)
-            };
-            match cause.and_then(|cause| Some((begin_again(spare, has_stream_body)?, cause))) {
-                Some((request, cause)) => Err(Failure::again(reason, request, cause)),
-                None => Err(Failure::last(reason)),
-            }
-        }
+    };
+    let broken = match poll_fn(|cx| attempt.poll(worker, cx)).await {
+        Ok(response) => return Ok(attempt.finish(response, lease, request.method())),
+        Err(broken) => broken,
+    };
+    let error = match broken {
+        Broken::Body(reason) => return Err(Failure::last(reason)),
+        Broken::Stream(error) => error,
+    };
+    if error.is_go_away() {
+        // It is ending, and would take requests until it notices.
+        pool.forget(&conn);
     }
+    let reason = reason_of(&error);
+    let cause = if is_unhandled(&error) {
+        Some(Cause::Unsent)
+    } else {
+        (repeatable && reused && reason == Reason::UpstreamClosed).then_some(Cause::Stale)
+    };
+    let again = cause.filter(|_| attempt.sending.take().is_none_or(|sending| sending.begin_again(request)));
+    Err(again.map_or_else(|| Failure::last(reason), |cause| Failure::again(reason, cause)))
 }
 
-/// The spare request with its body from the beginning, if that is still there.
-fn begin_again(spare: Request<RequestBody>, has_stream_body: bool) -> Option<Request<RequestBody>> {
-    if has_stream_body {
-        return None;
+/// Begins a stream with the request's head, of which a copy is kept: an endpoint may refuse the stream.
+async fn begin(conn: &Rc<Http2>, request: &mut Request<RequestBody>) -> Result<Attempt, h2::Error> {
+    let mut sender = conn.sender.clone();
+    poll_fn(|cx| sender.poll_ready(cx)).await?;
+    let is_last = request.body().is_end_stream();
+    let (response, stream) = sender.send_request(head_for_http2(request), is_last)?;
+    let sending = (!is_last).then(|| {
+        let body = std::mem::replace(request.body_mut(), RequestBody::Empty);
+        Sending::new(stream, body)
+    });
+    Ok(Attempt { response, sending, is_sent: is_last })
+}
+
+/// A request on a stream, up to the head of its response.
+struct Attempt {
+    response: ResponseFuture,
+    /// The request's body, if it has one.
+    sending: Option<Sending>,
+    is_sent: bool,
+}
+
+enum Broken {
+    /// The request's body broke off.
+    Body(Reason),
+    Stream(h2::Error),
+}
+
+impl Attempt {
+    fn poll(
+        &mut self,
+        worker: &Worker,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<h2::RecvStream>, Broken>> {
+        if let Some(sending) = self.sending.as_mut().filter(|_| !self.is_sent) {
+            match sending.poll(cx) {
+                Poll::Pending => {}
+                // The response says why the endpoint does not want more.
+                Poll::Ready(Ok(()) | Err(Stopped::ByEndpoint)) => self.is_sent = true,
+                Poll::Ready(Err(Stopped::ByClient(reason))) => return Poll::Ready(Err(Broken::Body(reason))),
+            }
+        }
+        while let Poll::Ready(Some(Ok(informational))) = self.response.poll_informational(cx) {
+            if informational.status() != StatusCode::CONTINUE {
+                worker.cells().informational_dropped.add(1);
+            }
+        }
+        let response = ready!(std::pin::Pin::new(&mut self.response).poll(cx));
+        Poll::Ready(response.map_err(Broken::Stream))
     }
-    let (parts, body) = spare.into_parts();
-    let body = match body {
-        RequestBody::Replayable(replay) => RequestBody::Replayable(Replay::again(replay)?),
-        other => other,
-    };
-    Some(Request::from_parts(parts, body))
+
+    fn finish(mut self, response: Response<h2::RecvStream>, lease: Lease, asked: &Method) -> Exchanged {
+        let is_sent = self.is_sent;
+        let sending = self.sending.take().filter(|_| !is_sent).map(Sending::settled);
+        let (parts, stream) = response.into_parts();
+        let body = if stream.is_end_stream() && sending.is_none() {
+            upstream::Body::Empty
+        } else {
+            let has_none = *asked == Method::HEAD;
+            upstream::Body::Http2(Body::new(stream, &parts.headers, has_none, sending, lease))
+        };
+        Exchanged { response: Response::from_parts(parts, body) }
+    }
 }
 
 /// Whether the endpoint certainly did not handle the request: it refused the stream (RFC 9113 section 8.7) or said so in a
 /// `GOAWAY` (section 6.8; streams that it does handle are not failed with it).
-fn is_unhandled(error: &hyper::Error) -> bool {
-    h2_error(error).is_some_and(|error| {
-        error.is_remote()
-            && (error.is_go_away()
-                || (error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)))
-    })
+fn is_unhandled(error: &h2::Error) -> bool {
+    error.is_remote()
+        && (error.is_go_away() || (error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)))
 }
 
-fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
-    std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>())
-}
-
-fn reason_of(error: &hyper::Error) -> Reason {
-    match h2_error(error) {
-        Some(error) if error.is_library() => Reason::UpstreamProtocol,
-        Some(error) if error.is_reset() => Reason::UpstreamReset,
-        _ => Reason::UpstreamClosed,
+fn reason_of(error: &h2::Error) -> Reason {
+    if error.is_library() {
+        Reason::UpstreamProtocol
+    } else if error.is_reset() {
+        Reason::UpstreamReset
+    } else {
+        Reason::UpstreamClosed
     }
 }
 
-/// A request as HTTP/2 wants it: an absolute target instead of `Host`.
-fn to_http2(mut request: Request<RequestBody>) -> Request<RequestBody> {
-    *request.version_mut() = Version::HTTP_2;
-    let host = request.headers_mut().remove(HOST);
+/// The head of a request as HTTP/2 wants it: an absolute target instead of `Host`.
+fn head_for_http2(request: &Request<RequestBody>) -> Request<()> {
+    let mut head = Request::new(());
+    *head.method_mut() = request.method().clone();
+    *head.version_mut() = Version::HTTP_2;
+    *head.headers_mut() = request.headers().clone();
+    let host = head.headers_mut().remove(HOST);
     let authority = host.as_ref().map(HeaderValue::as_bytes).and_then(|host| Authority::try_from(host).ok());
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    let mut parts = http::uri::Parts::default();
     parts.scheme = Some(Scheme::HTTP);
     parts.authority = Some(authority.unwrap_or_else(|| Authority::from_static("localhost")));
-    parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
-    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
-    request
-}
-
-/// A connection with room for a stream. As long as it is not known how many streams the endpoint allows, only one connection
-/// is opened, and who comes meanwhile waits to hear.
-async fn checkout(worker: &Rc<Worker>, pool: &Rc<Pool>, repeatable: bool) -> Result<Rc<Http2>, Reason> {
-    let limits = &worker.shared.limits;
-    loop {
-        if let Some(conn) = pool.checkout_shared(repeatable, limits) {
-            return Ok(conn);
-        }
-        if pool.openings.may_begin(limits.upstream_streams) {
-            break;
-        }
-        pool.openings.wait().await;
-        if pool.endpoint.is_refused() {
-            return Err(Reason::ConnectFailed);
-        }
-    }
-    let announced = Announced::new(pool);
-    open(worker, pool, announced).await
-}
-
-/// Connections to an endpoint that are being opened, and those who wait for them.
-#[derive(Debug, Default)]
-pub(super) struct Openings {
-    running: Cell<usize>,
-    waiting: Cell<usize>,
-    /// Streams that the endpoint allowed on its last connection.
-    streams: Cell<Option<usize>>,
-    ended: Notify,
-}
-
-impl Openings {
-    /// Whether another one is worth its while: those that run would not be enough for all who wait.
-    fn may_begin(&self, streams_max: usize) -> bool {
-        let streams = self.streams.get().map(|streams| streams.clamp(1, streams_max.max(1)));
-        let wanted = streams.map_or(1, |streams| (self.waiting.get() + 1).div_ceil(streams));
-        self.running.get() < wanted
-    }
-
-    async fn wait(&self) {
-        let _waiting = Counted::one_more(&self.waiting);
-        self.ended.notified().await;
-    }
-}
-
-struct Counted<'a>(&'a Cell<usize>);
-
-impl<'a> Counted<'a> {
-    fn one_more(count: &'a Cell<usize>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-/// Says that a connection is being opened, until dropped; also when the one who opens it is cancelled.
-struct Announced(Rc<Pool>);
-
-impl Announced {
-    fn new(pool: &Rc<Pool>) -> Self {
-        pool.openings.running.set(pool.openings.running.get() + 1);
-        Self(Rc::clone(pool))
-    }
-}
-
-impl Drop for Announced {
-    fn drop(&mut self) {
-        let openings = &self.0.openings;
-        openings.running.set(openings.running.get() - 1);
-        openings.ended.notify_waiters();
-    }
-}
-
-async fn open(worker: &Rc<Worker>, pool: &Rc<Pool>, announced: Announced) -> Result<Rc<Http2>, Reason> {
-    let limits = &worker.shared.limits;
-    let opened = pool.opened();
-    let stream = connect::connect(worker, pool).await?;
-    let activity = Arc::<Activity>::default();
-    let mut io = Io::to_endpoint(stream, Arc::clone(&activity));
-    let fd = io.fd();
-    let first_read = io.tell_first_read();
-    let handshake = http2::Builder::new(LocalExec)
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(connection_window(limits.upstream_streams))
-        .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-        // Until the endpoint has said how many it allows.
-        .initial_max_send_streams(1)
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .handshake(io)
-        .await;
-    let (sender, connection) = handshake.map_err(|_| Reason::ConnectFailed)?;
-    let driven: Driven = Rc::new(RefCell::new(Some(connection)));
-    tokio::task::spawn_local(drive(Rc::clone(&driven), opened, Arc::clone(&worker.shared), worker.index));
-    let now = coarse::now();
-    let conn = Rc::new(Http2 {
-        sender,
-        driven,
-        activity,
-        fd,
-        opened: now,
-        idle_since: Cell::new(now),
-        streams: Cell::new(0),
-        used: Cell::new(false),
-    });
-    pool.shared.borrow_mut().push(Rc::clone(&conn));
-    tokio::task::spawn_local(announce(Rc::downgrade(&conn), announced, first_read, limits.connect_timeout));
-    Ok(conn)
-}
-
-fn connection_window(streams: usize) -> u32 {
-    /// RFC 9113 section 6.9.1.
-    const MAX: u32 = i32::MAX as u32;
-    STREAM_WINDOW.saturating_mul(u32::try_from(streams).unwrap_or(MAX)).clamp(STREAM_WINDOW, MAX)
-}
-
-/// A connection as long as hyper runs it, shared with its task.
-pub(super) type Driven = Rc<RefCell<Option<http2::Connection<Io, RequestBody, LocalExec>>>>;
-
-/// Runs a connection until it ends.
-async fn drive(driven: Driven, opened: Opened, shared: Arc<Shared>, worker: usize) {
-    poll_fn(|cx| {
-        let mut driven = driven.borrow_mut();
-        let Some(connection) = driven.as_mut() else { return Poll::Ready(()) };
-        // Its requests carry the news of a failure to those that it concerns.
-        let polled = Pin::new(connection).poll(cx).map(drop);
-        if polled.is_ready() {
-            *driven = None;
-        }
-        polled
-    })
-    .await;
-    drop(opened);
-    shared.cells[worker].upstream_closed.add(1);
-}
-
-/// Ends the announcement of a connection when the endpoint has said how many streams it allows: its settings come before
-/// anything else (RFC 9113 section 3.4). One that says nothing within the limit is not waited for.
-async fn announce(conn: Weak<Http2>, announced: Announced, first_read: FirstRead, limit: Duration) {
-    if tokio::time::timeout(limit, first_read).await.is_ok()
-        && let Some(conn) = conn.upgrade()
-    {
-        announced.0.openings.streams.set(Some(conn.streams_max()));
-    }
+    let target = request.uri().path_and_query().cloned();
+    parts.path_and_query = Some(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    *head.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    head
 }

@@ -254,7 +254,7 @@ fn trailers_of_a_request_pass_from_http1_to_http2() {
 }
 
 #[test]
-fn declared_trailers_of_a_request_pass_from_http2_to_http1() {
+fn trailers_of_a_request_pass_from_http2_to_http1_declared_or_not() {
     let pod = Pod::named("v1");
     let proxy = before_h1(&pod);
     block_on(async {
@@ -266,7 +266,7 @@ fn declared_trailers_of_a_request_pass_from_http2_to_http1() {
         assert_eq!(response.await.unwrap().status(), 200);
     });
     let received = &pod.received()[0];
-    assert_eq!((received.text(), received.trailers.as_str()), ("abc", "x-sum: 7\n"));
+    assert_eq!((received.text(), received.trailers.as_str()), ("abc", "x-sum: 7\nx-more: 8\n"));
 }
 
 #[test]

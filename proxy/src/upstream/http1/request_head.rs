@@ -1,0 +1,86 @@
+//! Writing a request's head. Pure.
+
+use std::io::Write;
+
+use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use http::{Method, Uri};
+
+use super::framing::Framing;
+
+/// Appends the head of a request with an origin-form target. How the body is delimited is said by `framing` alone, whatever
+/// lines about it the headers have: what is announced is what will be sent.
+///
+/// Values cannot hold a line's end: `HeaderValue`, `Uri` and `Method` do not allow it.
+pub fn write(out: &mut Vec<u8>, method: &Method, target: &Uri, headers: &HeaderMap, framing: Framing) {
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut has_length = false;
+    for (name, value) in headers {
+        if *name == CONTENT_LENGTH {
+            has_length = true;
+        } else if *name != TRANSFER_ENCODING {
+            line(out, name.as_str(), value.as_bytes());
+        }
+    }
+    match framing {
+        Framing::Length(length) => {
+            let mut digits = itoa::Buffer::new();
+            line(out, "content-length", digits.format(length).as_bytes());
+        }
+        Framing::Chunked => line(out, "transfer-encoding", b"chunked"),
+        // A POST without a body still says so, if it said so to us.
+        Framing::None if has_length => line(out, "content-length", b"0"),
+        Framing::None | Framing::UntilClose => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends what follows the last chunk.
+pub(super) fn write_trailers(out: &mut Vec<u8>, trailers: &HeaderMap) {
+    out.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers {
+        line(out, name.as_str(), value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the line before a chunk of this many bytes.
+pub(super) fn write_chunk_size(out: &mut Vec<u8>, size: usize) {
+    // Writing to a vector does not fail.
+    let _ = write!(out, "{size:x}\r\n");
+}
+
+fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_framing_is_said_once_and_by_us() {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", HeaderValue::from_static("a"));
+        headers.append(CONTENT_LENGTH, HeaderValue::from_static("5"));
+        headers.append(CONTENT_LENGTH, HeaderValue::from_static("5, 5"));
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("gzip"));
+        for (framing, line) in [
+            (Framing::None, "content-length: 0\r\n"),
+            (Framing::Length(5), "content-length: 5\r\n"),
+            (Framing::Chunked, "transfer-encoding: chunked\r\n"),
+        ] {
+            let mut out = Vec::new();
+            write(&mut out, &Method::POST, &Uri::from_static("/a?b=c"), &headers, framing);
+            let text = format!("POST /a?b=c HTTP/1.1\r\nhost: a\r\n{line}\r\n");
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+}
