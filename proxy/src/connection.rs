@@ -46,6 +46,9 @@ const SEND_BUFFER: usize = 128 * 1024;
 const PING_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
 const PING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
 
+/// Headers that hyper allows in a head if it is not told a number.
+const HYPER_HEADERS: usize = 100;
+
 /// Requests on one HTTP/2 connection that a client may give up if they are most of its requests.
 const GIVEN_UP_MAX: u32 = 100;
 
@@ -363,7 +366,11 @@ async fn serve_http1(worker: &Rc<Worker>, state: &Rc<ConnState>, io: Io) -> Serv
     let Limits { head_bytes, headers, .. } = worker.shared.limits;
     let mut builder = http1::Builder::new();
     // A client that closes its side may still read the answer; `ConnState::look_for_end` tells when to give up.
-    builder.max_buf_size(head_bytes).max_headers(headers).half_close(true);
+    builder.max_buf_size(head_bytes).half_close(true);
+    if headers != HYPER_HEADERS {
+        // Asked for its own number, hyper would fill and drop a list of that length for each head.
+        builder.max_headers(headers);
+    }
     let (w, s) = (Rc::clone(worker), Rc::clone(state));
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, state) = (Rc::clone(&w), Rc::clone(&s));

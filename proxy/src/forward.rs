@@ -20,7 +20,7 @@ use crate::body::{self, Download, Gate, Progress, Replay, RequestBody, ResponseB
 use crate::coarse::{Limit, ticks};
 use crate::connection::ConnState;
 use crate::endpoint::Endpoint;
-use crate::headers::{self, HopByHop};
+use crate::headers::{self, HopByHop, Seen};
 use crate::reason::Reason;
 use crate::record::Record;
 use crate::rewrite;
@@ -55,8 +55,8 @@ impl Trip {
         worker: Rc<Worker>,
         conn: &Rc<ConnState>,
         mut request: Request<Incoming>,
-        rule: Arc<Rule>,
-        arm: usize,
+        seen: Seen,
+        (rule, arm): (Arc<Rule>, usize),
         mut record: Box<Record>,
     ) -> Result<Box<Self>, (Reason, Box<Record>)> {
         let target = arm_of(&rule, arm);
@@ -64,11 +64,11 @@ impl Trip {
             return Err((Reason::InvalidBackend, record));
         };
         let backend = Arc::clone(backend);
-        let on_client =
-            request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
+        let on_client = seen.any(Seen::UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, incoming) = request.into_parts();
         let ends_with_head = incoming.is_end_stream();
-        let said = prepare_head(&worker, conn, &mut parts, &rule, target, ends_with_head, &mut record);
+        let said =
+            prepare_head(&worker, conn, &mut parts, seen, (&rule, target), ends_with_head, &mut record);
         let over_http1 =
             backend.endpoints.first().is_none_or(|(endpoint, _)| endpoint.id.protocol == AppProtocol::Http1);
         let upgrade = match (said.upgrade.as_ref().and_then(headers::upgradable), on_client) {
@@ -82,7 +82,8 @@ impl Trip {
         // hyper neither sends nor reports 100 on HTTP/2: a body that waited for it would wait in vain.
         let says_continue = over_http1 && parts.version < Version::HTTP_2;
         parts.version = Version::HTTP_11;
-        let gate = (says_continue && expects_continue(&parts)).then(Rc::<Gate>::default);
+        let gate =
+            (says_continue && seen.any(Seen::EXPECT) && expects_continue(&parts)).then(Rc::<Gate>::default);
         let progress = (!incoming.is_end_stream()).then(|| Progress::new(Rc::clone(conn)));
         let body = match &progress {
             None => RequestBody::Empty,
@@ -116,12 +117,12 @@ fn prepare_head(
     worker: &Worker,
     conn: &ConnState,
     parts: &mut Parts,
-    rule: &Rule,
-    arm: &Arm,
+    seen: Seen,
+    (rule, arm): (&Rule, &Arm),
     ends_with_head: bool,
     record: &mut Record,
 ) -> HopByHop {
-    let said = headers::remove_hop_by_hop(&mut parts.headers);
+    let said = headers::remove_seen_hop_by_hop(&mut parts.headers, seen);
     if let Some(authority) = parts.uri.authority() {
         // The target's authority is what the request is for, whatever Host says (RFC 9112 section 3.2.2).
         let host = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host);
@@ -132,7 +133,9 @@ fn prepare_head(
         parts.uri = target.map(Uri::from).unwrap_or_default();
     }
     if parts.version == Version::HTTP_2 {
-        headers::join_cookies(&mut parts.headers);
+        if seen.any(Seen::COOKIE) {
+            headers::join_cookies(&mut parts.headers);
+        }
         if ends_with_head && [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method) {
             // HTTP/2 says by a flag that there is no body; HTTP/1.1 by a length (RFC 9110 section 8.6).
             parts.headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
@@ -143,8 +146,8 @@ fn prepare_head(
         // A client of HTTP/1.0; HTTP/1.1 demands one, if only an empty one (RFC 9112 section 3.2).
         parts.headers.insert(HOST, HeaderValue::from_static(""));
     }
-    conn.client.add_forwarded(&mut parts.headers, host.as_ref());
-    record.set_request_id(headers::identify(&mut parts.headers, || worker.random()));
+    conn.client.add_forwarded(&mut parts.headers, seen, host.as_ref());
+    record.set_request_id(headers::identify(&mut parts.headers, seen, || worker.random()));
     if worker.shared.marks.via {
         headers::add_via(&mut parts.headers, parts.version);
     }

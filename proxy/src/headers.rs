@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
     TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
@@ -19,6 +19,57 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
+/// Which of the headers that matter here a message has: found in one pass, so that the many that are not there cost no look-up
+/// each. It may be out of date in one direction: what it knows may have been removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Seen(u16);
+
+impl Seen {
+    pub(crate) const CONNECTION: Self = Self(1);
+    pub(crate) const TE: Self = Self(1 << 1);
+    pub(crate) const TRANSFER_ENCODING: Self = Self(1 << 2);
+    pub(crate) const UPGRADE: Self = Self(1 << 3);
+    /// Others that concern one connection only.
+    const OTHER_HOP: Self = Self(1 << 4);
+    pub(crate) const EXPECT: Self = Self(1 << 5);
+    pub(crate) const COOKIE: Self = Self(1 << 6);
+    const FORWARDED: Self = Self(1 << 7);
+    const FORWARDED_FOR: Self = Self(1 << 8);
+    const FORWARDED_HOST: Self = Self(1 << 9);
+    const FORWARDED_PROTO: Self = Self(1 << 10);
+    pub(crate) const REQUEST_ID: Self = Self(1 << 11);
+    const TRACEPARENT: Self = Self(1 << 12);
+    const HOP_BY_HOP: Self = Self(0b1_1111);
+
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        Self(headers.keys().fold(0, |seen, name| seen | Self::one(name.as_str()).0))
+    }
+
+    fn one(name: &str) -> Self {
+        match name {
+            "connection" => Self::CONNECTION,
+            "te" => Self::TE,
+            "transfer-encoding" => Self::TRANSFER_ENCODING,
+            "upgrade" => Self::UPGRADE,
+            "keep-alive" | "proxy-connection" | "http2-settings" => Self::OTHER_HOP,
+            "expect" => Self::EXPECT,
+            "cookie" => Self::COOKIE,
+            "forwarded" => Self::FORWARDED,
+            "x-forwarded-for" => Self::FORWARDED_FOR,
+            "x-forwarded-host" => Self::FORWARDED_HOST,
+            "x-forwarded-proto" => Self::FORWARDED_PROTO,
+            "x-request-id" => Self::REQUEST_ID,
+            "traceparent" => Self::TRACEPARENT,
+            _ => Self(0),
+        }
+    }
+
+    /// Whether the message has one of these.
+    pub(crate) fn any(self, of: Self) -> bool {
+        self.0 & of.0 != 0
+    }
+}
+
 /// What the hop-by-hop headers of a message said, before they were removed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct HopByHop {
@@ -30,8 +81,16 @@ pub(crate) struct HopByHop {
 
 /// Removes the headers that concern one connection only, and those that `Connection` names (RFC 9110 section 7.6.1).
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) -> HopByHop {
+    remove_seen_hop_by_hop(headers, Seen::of(headers))
+}
+
+/// The same of a message whose headers have been looked at.
+pub(crate) fn remove_seen_hop_by_hop(headers: &mut HeaderMap, seen: Seen) -> HopByHop {
     let mut said = HopByHop::default();
-    if headers.contains_key(CONNECTION) {
+    if !seen.any(Seen::HOP_BY_HOP) {
+        return said;
+    }
+    if seen.any(Seen::CONNECTION) {
         remove_named_by_connection(headers, &mut said);
     }
     if let Some(te) = headers.remove(TE) {
@@ -151,22 +210,19 @@ impl Client {
 
     /// Appends `X-Forwarded-For`, sets `X-Forwarded-Proto` and `-Host` where nobody did before, and extends `Forwarded`
     /// (RFC 7239) where somebody began it: appending is how every proxy of a chain is kept.
-    pub(crate) fn add_forwarded(&self, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
-        match headers.get(X_FORWARDED_FOR) {
-            None => {
-                headers.insert(X_FORWARDED_FOR, self.address.clone());
-            }
-            Some(_) => self.append_forwarded_for(headers),
+    pub(crate) fn add_forwarded(&self, headers: &mut HeaderMap, seen: Seen, host: Option<&HeaderValue>) {
+        if seen.any(Seen::FORWARDED_FOR) {
+            self.append_forwarded_for(headers);
+        } else {
+            headers.insert(X_FORWARDED_FOR, self.address.clone());
         }
-        if !headers.contains_key(X_FORWARDED_PROTO) {
+        if !seen.any(Seen::FORWARDED_PROTO) {
             headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
         }
-        if let Some(host) = host
-            && !headers.contains_key(X_FORWARDED_HOST)
-        {
+        if let Some(host) = host.filter(|_| !seen.any(Seen::FORWARDED_HOST)) {
             headers.insert(X_FORWARDED_HOST, host.clone());
         }
-        if headers.contains_key(FORWARDED) {
+        if seen.any(Seen::FORWARDED) {
             let element = HeaderValue::try_from(&self.forwarded).expect("made of an IP address and tokens");
             headers.append(FORWARDED, element);
         }
@@ -194,35 +250,56 @@ pub(crate) fn add_via(headers: &mut HeaderMap, version: Version) {
 
 /// Keeps the client's request id and trace, or begins both with one random number, so that the log line, the trace and the
 /// endpoint's own log carry the same id. `random` is only asked where something is begun.
-pub(crate) fn identify(headers: &mut HeaderMap, mut random: impl FnMut() -> u64) -> HeaderValue {
-    let known = headers.get(REQUEST_ID_HEADER).cloned();
-    let traced = headers.get(TRACEPARENT).is_some_and(|value| is_traceparent(value.as_bytes()));
-    let id = known.clone().unwrap_or_else(|| {
-        let trace = headers.get(TRACEPARENT).filter(|_| traced).map(|value| value.as_bytes()[3..35].to_vec());
-        let id = trace.unwrap_or_else(|| hex_id(random(), random()).to_vec());
-        HeaderValue::try_from(id).expect("hexadecimal digits")
-    });
-    if !traced {
-        let trace = if is_hex(id.as_bytes(), 32) { id.as_bytes().try_into().ok() } else { None };
-        let trace = trace.unwrap_or_else(|| hex_id(random(), random()));
-        headers.insert(TRACEPARENT, traceparent(&trace, random()));
+///
+/// What is begun is marked never to be indexed on HTTP/2 (RFC 7541 section 7.1.3): it is different in every request, and would
+/// push out of the table what is not.
+pub(crate) fn identify(headers: &mut HeaderMap, seen: Seen, mut random: impl FnMut() -> u64) -> HeaderValue {
+    let known = if seen.any(Seen::REQUEST_ID) { headers.get(REQUEST_ID_HEADER).cloned() } else { None };
+    let traced = if seen.any(Seen::TRACEPARENT) {
+        headers.get(TRACEPARENT).map(HeaderValue::as_bytes).filter(|value| is_traceparent(value))
+    } else {
+        None
+    };
+    match (known, traced) {
+        (Some(id), Some(_)) => id,
+        (Some(id), None) => {
+            let id_as_trace = <[u8; 32]>::try_from(id.as_bytes()).ok().filter(|id| is_hex(id, 32));
+            let trace = id_as_trace.unwrap_or_else(|| hex_id(random(), random()));
+            headers.insert(TRACEPARENT, begun(Bytes::copy_from_slice(&traceparent(&trace, random()))));
+            id
+        }
+        (None, Some(trace)) => {
+            let id = begun(Bytes::copy_from_slice(&trace[3..35]));
+            headers.insert(REQUEST_ID_HEADER, id.clone());
+            id
+        }
+        (None, None) => {
+            // One allocation for both: the id is a part of the trace.
+            let trace = Bytes::copy_from_slice(&traceparent(&hex_id(random(), random()), random()));
+            let id = begun(trace.slice(3..35));
+            headers.insert(TRACEPARENT, begun(trace));
+            headers.insert(REQUEST_ID_HEADER, id.clone());
+            id
+        }
     }
-    if known.is_none() {
-        headers.insert(REQUEST_ID_HEADER, id.clone());
-    }
-    id
+}
+
+fn begun(text: Bytes) -> HeaderValue {
+    let mut value = HeaderValue::from_maybe_shared(text).expect("hexadecimal digits and dashes");
+    value.set_sensitive(true);
+    value
 }
 
 /// `00-<trace>-<span>-00` (W3C Trace Context, version 00): begun, not sampled, since nobody here records spans.
-fn traceparent(trace: &[u8; 32], span: u64) -> HeaderValue {
+fn traceparent(trace: &[u8; 32], span: u64) -> [u8; 55] {
     let mut text = [0u8; 55];
     text[..3].copy_from_slice(b"00-");
     text[3..35].copy_from_slice(trace);
     text[35] = b'-';
     // A span id of zero is invalid.
-    write_hex(&mut text[36..52], span | 1);
+    text[36..52].copy_from_slice(&hex(span | 1));
     text[52..].copy_from_slice(b"-00");
-    HeaderValue::from_bytes(&text).expect("hexadecimal digits and dashes")
+    text
 }
 
 fn is_traceparent(value: &[u8]) -> bool {
@@ -245,15 +322,25 @@ fn is_hex(text: &[u8], length: usize) -> bool {
 fn hex_id(high: u64, low: u64) -> [u8; 32] {
     let mut text = [0u8; 32];
     // An id of zero is invalid.
-    write_hex(&mut text[..16], high | 1);
-    write_hex(&mut text[16..], low);
+    text[..16].copy_from_slice(&hex(high | 1));
+    text[16..].copy_from_slice(&hex(low));
     text
 }
 
-fn write_hex(text: &mut [u8], number: u64) {
-    for (index, digit) in text.iter_mut().enumerate() {
-        *digit = b"0123456789abcdef"[(number >> (60 - 4 * index)) as usize & 0xF];
-    }
+/// A number in 16 digits: eight at a time, spread over the bytes of a word.
+fn hex(number: u64) -> [u8; 16] {
+    let digits = |half: u64| {
+        let pairs = (half | half << 16) & 0x0000_FFFF_0000_FFFF;
+        let bytes = (pairs | pairs << 8) & 0x00FF_00FF_00FF_00FF;
+        let nibbles = (bytes | bytes << 4) & 0x0F0F_0F0F_0F0F_0F0F;
+        // One in each byte whose digit is a letter.
+        let letters = (nibbles + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+        (nibbles + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'9' - 1)).to_be_bytes()
+    };
+    let mut text = [0; 16];
+    text[..8].copy_from_slice(&digits(number >> 32));
+    text[8..].copy_from_slice(&digits(number & 0xFFFF_FFFF));
+    text
 }
 
 /// HTTP/2 splits cookies into several lines; HTTP/1.1 has one (RFC 9113 section 8.2.3).
@@ -367,6 +454,13 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_written_as_sixteen_digits() {
+        for number in [0, 1, 0x0123_4567_89AB_CDEF, u64::MAX, 0xA0B0_C0D0_E0F0_0F0E] {
+            assert_eq!(hex(number), format!("{number:016x}").as_bytes());
+        }
+    }
+
+    #[test]
     fn an_upgrade_to_http2_is_never_passed_on() {
         for (asked, passed) in [
             ("websocket", Some("websocket")),
@@ -412,7 +506,8 @@ mod tests {
             ("x-forwarded-proto", "https"),
             ("forwarded", "for=1.1.1.1"),
         ]);
-        client.add_forwarded(&mut map, Some(&HeaderValue::from_static("a.b")));
+        let seen = Seen::of(&map);
+        client.add_forwarded(&mut map, seen, Some(&HeaderValue::from_static("a.b")));
         assert_eq!(map["x-forwarded-for"], "1.1.1.1, 10.1.2.3");
         assert_eq!(map["x-forwarded-proto"], "https");
         assert_eq!(map["x-forwarded-host"], "a.b");
@@ -424,7 +519,7 @@ mod tests {
     fn a_trace_and_an_id_are_kept_or_begun_together() {
         let mut random = (1..).map(|n: u64| n << 32);
         let mut fresh = HeaderMap::new();
-        let id = identify(&mut fresh, || random.next().unwrap());
+        let id = identify(&mut fresh, Seen::default(), || random.next().unwrap());
         assert_eq!(fresh["x-request-id"], id);
         let parent = fresh["traceparent"].to_str().unwrap().to_owned();
         assert!(is_traceparent(parent.as_bytes()), "{parent}");
@@ -435,12 +530,14 @@ mod tests {
             ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         ]);
         let before = kept.clone();
-        assert_eq!(identify(&mut kept, || panic!("nothing to begin")), "mine");
+        let seen = Seen::of(&kept);
+        assert_eq!(identify(&mut kept, seen, || panic!("nothing to begin")), "mine");
         assert_eq!(kept, before);
 
         let mut broken =
             headers(&[("traceparent", "00-00000000000000000000000000000000-00f067aa0ba902b7-01")]);
-        identify(&mut broken, || 7);
+        let seen = Seen::of(&broken);
+        identify(&mut broken, seen, || 7);
         assert!(is_traceparent(broken["traceparent"].as_bytes()));
     }
 

@@ -17,7 +17,7 @@ use crate::body::{self, Progress, RequestBody, ResponseBody, Upload};
 use crate::coarse::ticks;
 use crate::connection::ConnState;
 use crate::forward::Trip;
-use crate::headers::{self, HOST_LENGTH_MAX, Named};
+use crate::headers::{self, HOST_LENGTH_MAX, Named, Seen};
 use crate::reason::Reason;
 use crate::record::{Facts, Record};
 use crate::table::{Action, ArmTarget, Head, Routed, Rule};
@@ -69,19 +69,26 @@ enum Begun {
 /// All that is decided about a request, synchronously: no borrow of the table lives across an await, and what waits for an
 /// endpoint is small.
 fn begin(worker: Rc<Worker>, conn: &Rc<ConnState>, request: Request<Incoming>) -> Begun {
+    let seen = Seen::of(request.headers());
     let facts = Facts {
         method: request.method().clone(),
         uri: request.uri().clone(),
         host: request.headers().get(HOST).cloned(),
-        request_id: request.headers().get(respond::REQUEST_ID_HEADER).cloned(),
+        request_id: if seen.any(Seen::REQUEST_ID) {
+            request.headers().get(respond::REQUEST_ID_HEADER).cloned()
+        } else {
+            None
+        },
     };
     let mut record = Box::new(Record::new(Rc::clone(&worker), Rc::clone(conn), facts));
     let mut buffer = [0; HOST_LENGTH_MAX];
-    match decide(&worker, conn, &request, &mut buffer, &mut record) {
-        Ok(Decided::Forward { rule, arm }) => match Trip::prepare(worker, conn, request, rule, arm, record) {
-            Ok(trip) => Begun::Forwarding(trip),
-            Err((reason, record)) => Begun::Answered(reject(reason, record)),
-        },
+    match decide(&worker, conn, &request, seen, &mut buffer, &mut record) {
+        Ok(Decided::Forward { rule, arm }) => {
+            match Trip::prepare(worker, conn, request, seen, (rule, arm), record) {
+                Ok(trip) => Begun::Forwarding(trip),
+                Err((reason, record)) => Begun::Answered(reject(reason, record)),
+            }
+        }
         Ok(Decided::Redirect(response)) => {
             leave_body(&worker, conn, request);
             record.set_status(response.status());
@@ -125,10 +132,11 @@ fn decide(
     worker: &Worker,
     conn: &ConnState,
     request: &Request<Incoming>,
+    seen: Seen,
     buffer: &mut [u8; HOST_LENGTH_MAX],
     record: &mut Record,
 ) -> Result<Decided, Reason> {
-    let (host, port) = host_of(request, buffer)?;
+    let (host, port) = host_of(request, seen, buffer)?;
     let head = Head {
         method: request.method(),
         path: request.uri().path(),
@@ -184,12 +192,13 @@ fn redirected(
 /// The host that the request is for, by which it is routed.
 fn host_of<'b>(
     request: &Request<Incoming>,
+    seen: Seen,
     buffer: &'b mut [u8; HOST_LENGTH_MAX],
 ) -> Result<(&'b str, Option<u16>), Reason> {
     if request.method() == Method::CONNECT {
         return Err(Reason::BadRequest);
     }
-    if !headers::transfer_coding_is_plain(request.headers()) {
+    if seen.any(Seen::TRANSFER_ENCODING) && !headers::transfer_coding_is_plain(request.headers()) {
         return Err(Reason::UnsupportedTransferEncoding);
     }
     let text = match headers::named_host(request.uri().authority(), request.headers()) {
