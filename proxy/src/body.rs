@@ -51,15 +51,15 @@ impl std::error::Error for BodyError {
     }
 }
 
-/// A request's body on its way to an endpoint.
+/// A request's body on its way to an endpoint. Boxed, since most requests have none and all of them are moved about.
 #[derive(Debug)]
 pub(crate) enum RequestBody {
     /// None.
     Empty,
     /// Straight through.
-    Streaming(Upload),
+    Streaming(Box<Upload>),
     /// Through, with its beginning kept in case the endpoint refuses the stream.
-    Replayable(Replay),
+    Replayable(Box<Replay>),
 }
 
 /// Reads the rest of a request's body that nobody wants, so that the client's connection can be used again; false if there is

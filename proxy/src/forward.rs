@@ -92,9 +92,9 @@ impl Trip {
                     record.make_last();
                     return Err((Reason::BodyTooLarge, record));
                 }
-                Some(upload) if over_http1 => RequestBody::Streaming(upload),
+                Some(upload) if over_http1 => RequestBody::Streaming(Box::new(upload)),
                 Some(upload) => {
-                    RequestBody::Replayable(Replay::new(upload, worker.shared.limits.replay_bytes))
+                    RequestBody::Replayable(Box::new(Replay::new(upload, worker.shared.limits.replay_bytes)))
                 }
             },
         };

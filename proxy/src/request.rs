@@ -2,7 +2,6 @@
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -35,7 +34,8 @@ pub(crate) async fn handle(
     let answered = match without_panic(|| begin(worker, &conn, request)) {
         Some(Begun::Answered(response)) => Some(response),
         Some(Begun::Forwarding(trip)) => {
-            let mut forwarding = pin!(trip.go());
+            // Boxed: hyper moves the future that holds it, several times on HTTP/2.
+            let mut forwarding = Box::pin(trip.go());
             poll_fn(|cx| match without_panic(|| forwarding.as_mut().poll(cx)) {
                 Some(polled) => polled.map(Some),
                 None => Poll::Ready(None),
@@ -109,7 +109,8 @@ fn leave_body(worker: &Worker, conn: &Rc<ConnState>, request: Request<Incoming>)
     }
     let stall = ticks(worker.shared.limits.body_stall);
     let progress = Progress::new(Rc::clone(conn));
-    let unread = request.map(|body| RequestBody::Streaming(Upload::new(body, stall, u64::MAX, progress)));
+    let unread =
+        request.map(|body| RequestBody::Streaming(Box::new(Upload::new(body, stall, u64::MAX, progress))));
     if !body::discard(unread) {
         conn.make_last();
     }

@@ -39,6 +39,7 @@ pub(crate) struct Exchanged {
 }
 
 /// A response's body as it comes from an endpoint. It holds its connection; dropped before its end, it gives the exchange up.
+/// What most responses do without is boxed, since all of them are moved about.
 #[derive(Debug)]
 pub(crate) enum Body {
     /// None.
@@ -46,9 +47,9 @@ pub(crate) enum Body {
     /// One that was there whole with its head.
     Whole(Bytes),
     /// On an HTTP/1.1 connection.
-    Http1(http1::Body),
+    Http1(Box<http1::Body>),
     /// On an HTTP/2 stream.
-    Http2(http2::Body),
+    Http2(Box<http2::Body>),
     /// Not a body: the connection after a switch of protocols, and what was read from it.
     Switched(Box<(TcpStream, Bytes)>),
 }

@@ -206,11 +206,9 @@ impl Worker {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LocalExec;
 
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExec {
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExec {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
+        tokio::task::spawn_local(future);
     }
 }
 

@@ -291,5 +291,5 @@ fn body(
         Framing::Chunked => Rest::Chunks(Box::default()),
         Framing::None | Framing::UntilClose => Rest::UntilClose,
     };
-    upstream::Body::Http1(Body::new(conn, ahead, rest, sending, is_reusable))
+    upstream::Body::Http1(Box::new(Body::new(conn, ahead, rest, sending, is_reusable)))
 }

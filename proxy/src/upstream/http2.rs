@@ -81,7 +81,7 @@ async fn begin(conn: &Rc<Http2>, request: &mut Request<RequestBody>) -> Result<A
         let body = std::mem::replace(request.body_mut(), RequestBody::Empty);
         Sending::new(stream, body)
     });
-    Ok(Attempt { response, sending, is_sent: is_last })
+    Ok(Attempt { response, sending, is_sent: is_last, has_waited: false })
 }
 
 /// A request on a stream, up to the head of its response.
@@ -90,6 +90,8 @@ struct Attempt {
     /// The request's body, if it has one.
     sending: Option<Sending>,
     is_sent: bool,
+    /// Whether the endpoint may have sent something since the request was.
+    has_waited: bool,
 }
 
 enum Broken {
@@ -112,6 +114,9 @@ impl Attempt {
                 Poll::Ready(Err(Stopped::ByClient(reason))) => return Poll::Ready(Err(Broken::Body(reason))),
             }
         }
+        if !std::mem::replace(&mut self.has_waited, true) {
+            return std::pin::Pin::new(&mut self.response).poll(cx).map_err(Broken::Stream);
+        }
         while let Poll::Ready(Some(Ok(informational))) = self.response.poll_informational(cx) {
             if informational.status() != StatusCode::CONTINUE {
                 worker.cells().informational_dropped.add(1);
@@ -129,7 +134,7 @@ impl Attempt {
             upstream::Body::Empty
         } else {
             let has_none = *asked == Method::HEAD;
-            upstream::Body::Http2(Body::new(stream, &parts.headers, has_none, sending, lease))
+            upstream::Body::Http2(Box::new(Body::new(stream, &parts.headers, has_none, sending, lease)))
         };
         Exchanged { response: Response::from_parts(parts, body) }
     }

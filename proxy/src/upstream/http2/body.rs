@@ -47,7 +47,7 @@ impl Sending {
     pub(super) fn begin_again(self, request: &mut Request<RequestBody>) -> bool {
         let RequestBody::Replayable(replay) = self.body else { return false };
         let Some(replay) = replay.again() else { return false };
-        *request.body_mut() = RequestBody::Replayable(replay);
+        *request.body_mut() = RequestBody::Replayable(Box::new(replay));
         true
     }
 
