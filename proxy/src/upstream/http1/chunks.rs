@@ -152,6 +152,10 @@ impl Chunks {
 }
 
 fn parse_trailers(bytes: &[u8]) -> Result<HeaderMap, Malformed> {
+    // The parser of fields takes a line feed alone for the end of a line, and two for the end of them all.
+    if memchr::memchr_iter(b'\n', bytes).any(|at| at == 0 || bytes[at - 1] != b'\r') {
+        return Err(Malformed);
+    }
     let mut fields = [httparse::EMPTY_HEADER; TRAILERS_MAX];
     let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(bytes, &mut fields) else {
         return Err(Malformed);
@@ -217,6 +221,9 @@ mod tests {
             b"000000000000000000000000000000000\r\n\r\n",
             b"0\r\nx y\r\n\r\n",
             b"0\r\n x: y\r\n\r\n",
+            b"0\r\nx: 1\ny: 2\r\n\r\n",
+            b"0\r\nx: 1\n\nNEXT\r\n\r\n",
+            b"0\r\n\nNEXT\r\n\r\n",
         ] {
             assert_eq!(read(body, 4).unwrap_err(), Malformed, "{:?}", String::from_utf8_lossy(body));
         }
