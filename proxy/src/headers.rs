@@ -159,9 +159,10 @@ fn may_be_named_by_connection(name: &HeaderName) -> bool {
     *name != TE && !END_TO_END.contains(name)
 }
 
-/// The names in a comma-separated header.
+/// The names in a comma-separated header. What is no text is no name, but keeps its place: the others still count.
 pub(crate) fn names(value: &HeaderValue) -> impl Iterator<Item = &str> {
-    value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty())
+    let parts = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    parts.filter(|part| !part.is_empty()).map(|part| std::str::from_utf8(part).unwrap_or("\u{fffd}"))
 }
 
 /// Whether a message's transfer coding can be forwarded: none, or `chunked` alone.
@@ -421,6 +422,18 @@ mod tests {
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         lines.iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn a_name_that_is_none_does_not_hide_the_others() {
+        let value = HeaderValue::from_bytes(b"close, \xff, ,x\xc3\xa9,\t X-Hop ").unwrap();
+        assert_eq!(names(&value).collect::<Vec<_>>(), ["close", "\u{fffd}", "x\u{e9}", "X-Hop"]);
+        let mut map = headers(&[("x-hop", "1"), ("x-public", "2")]);
+        map.insert("connection", value);
+        remove_hop_by_hop(&mut map);
+        assert_eq!(map, headers(&[("x-public", "2")]));
+        let coding = HeaderValue::from_bytes(b"\xff").unwrap();
+        assert!(!transfer_coding_is_plain(&[(TRANSFER_ENCODING, coding)].into_iter().collect()));
     }
 
     #[test]
