@@ -19,7 +19,7 @@ def check(name, running, scenario, tools):
     ask = _ask_http2 if scenario.front == "http2" else _ask_http1
     _wait_until_ready(running, scenario, ask, tools, name)
     routes = min(ROUTES, scenario.routes)
-    paths = [f"/r{turn % routes}/128" for turn in range(ROUTES * EACH // (1 if ask is _ask_http1 else 2))]
+    paths = [f"/r{turn % routes}/{turn}/128" for turn in range(ROUTES * EACH // (1 if ask is _ask_http1 else 2))]
     pods = ask(running.port, paths, tools)
     if None in pods:
         raise Refusal(f"{name} answers {pods.count(None)} of {len(pods)} requests with an error.")
@@ -64,7 +64,7 @@ def _ask_http1(port, paths, _tools):
 
 
 def _ask_http2(port, paths, tools):
-    """The same with HTTP/2, all on one connection."""
+    """The same with HTTP/2, all on one connection. nghttp asks for an address once only: the paths have to differ."""
     urls = [f"http://127.0.0.1:{port}{path}" for path in paths]
     command = [tools.path("nghttp"), "-vn", "--no-dep", f"-H:authority: {HOST}", *urls]
     out = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30).stdout

@@ -7,8 +7,9 @@ from bench.processes import LOAD_CORES, PROXY_CORES, Process, free_port, wait_fo
 from bench.tools import HERE
 
 TEMPLATES = HERE / "configurations"
-# Client connections that are allowed: those of the scenario with most, and some.
-CONNECTIONS = 10_500
+# Client connections that are allowed: those of the scenario with most, and a fifth more, because nginx begins to close idle
+# ones when only a sixteenth is left.
+CONNECTIONS = 12_000
 FILES = 20_000
 TITLES = {"direct": "(no proxy)", "floor": "TCP floor", "bare": "bare hyper", "watershed": "Watershed",
           "nginx": "nginx", "haproxy": "HAProxy", "pingora": "Pingora", "envoy": "Envoy"}
@@ -25,16 +26,31 @@ class Running:
     port: int
 
 
+@dataclass
+class Pods:
+    """What a contender forwards to, and what is asked where there is no contender: it speaks what clients speak."""
+
+    stable: Running
+    canary: Running
+    direct: Running
+
+    def stop(self):
+        """Ends them."""
+        for pod in (self.stable, self.canary, self.direct):
+            pod.process.stop()
+
+
 def start_pods(tools, scenario, directory):
-    """Two pods, on the cores of the load."""
-    pods = []
-    for name in ("stable", "canary"):
+    """On the cores of the load."""
+    protocols = {"stable": scenario.back, "canary": scenario.back, "direct": scenario.front}
+    pods = {}
+    for name, protocol in protocols.items():
         port = free_port()
-        command = [tools.path("pod"), port, name, scenario.back]
-        pods.append(Running(Process(command, LOAD_CORES, directory / f"pod-{name}.log"), port))
-    for pod in pods:
+        command = [tools.path("pod"), port, name, protocol]
+        pods[name] = Running(Process(command, LOAD_CORES, directory / f"pod-{name}.log"), port)
+    for pod in pods.values():
         wait_for_port(pod.port, pod.process)
-    return pods
+    return Pods(**pods)
 
 
 def start(name, tools, scenario, pods, directory):
@@ -53,7 +69,7 @@ def values_of(scenario, pods, port, directory):
     front2, back2 = scenario.front == "http2", scenario.back == "http2"
     return {
         "ROUTES": scenario.routes, "WORKERS": scenario.workers, "PORT": port, "DIRECTORY": directory,
-        "STABLE": pods[0].port, "CANARY": pods[1].port, "CONNECTIONS": CONNECTIONS, "FILES": FILES,
+        "STABLE": pods.stable.port, "CANARY": pods.canary.port, "CONNECTIONS": CONNECTIONS, "FILES": FILES,
         # nginx would otherwise change to a user who may not write into the directory.
         "USER": "user root;" if os.geteuid() == 0 else "",
         "NGINX_HTTP2": " http2" if front2 else "",

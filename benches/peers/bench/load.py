@@ -43,17 +43,17 @@ def fixed_rate(tools, scenario, port, rate, seconds, directory):
     """Requests at this rate, whatever the answers do."""
     command = [
         tools.path("oha"), "--worker-threads", 1, "--no-tui", "--output-format", "json", "-q", rate,
-        "-n", int(rate * seconds), "--latency-correction", "--urls-from-file", "-H", f"host: {HOST}",
-        "-c", scenario.connections]
+        "-n", int(rate * seconds), "--latency-correction", "-c", scenario.connections,
+        "--connect-to", f"{HOST}:80:127.0.0.1:{port}", "--urls-from-file"]
     if scenario.front == "http2":
         command += ["--http2", "-p", scenario.streams]
     if scenario.upload:
         command += ["-m", "POST", "-D", _upload(scenario, directory)]
-    command.append(_urls(scenario, port, directory))
+    command.append(_urls(scenario, HOST, directory))
     out = Process(command, LOAD_CORES, directory / "oha.log", capture=True).output(seconds * 5 + GRACE_SECONDS)
     result = json.loads(out)
     good = sum(count for status, count in result["statusCodeDistribution"].items() if status == "200")
-    _refuse_errors("oha", good, int(rate * seconds) - good)
+    _refuse_errors(f"oha ({result['errorDistribution']})", good, int(rate * seconds) - good)
     percentiles = result["latencyPercentiles"]
     return Latency(*(percentiles[name] * 1e6 for name in ("p50", "p99", "p99.9")),
                    rate=result["summary"]["requestsPerSec"])
@@ -77,7 +77,7 @@ def _wrk(tools, scenario, port, seconds, directory):
 def _h2load(tools, scenario, port, seconds, directory):
     command = [
         tools.path("h2load"), "-t", 1, "-c", scenario.connections, "-m", scenario.streams, "-D", seconds,
-        "-H", f":authority: {HOST}", "-i", _urls(scenario, port, directory)]
+        "-H", f":authority: {HOST}", "-i", _urls(scenario, f"127.0.0.1:{port}", directory)]
     out = Process(command, LOAD_CORES, directory / "h2load.log", capture=True).output(seconds + GRACE_SECONDS)
     found = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", out)
     finished = re.search(r"finished in ([\d.]+)(ms|s),", out)
@@ -93,11 +93,11 @@ def _refuse_errors(generator, good, bad):
         raise Refusal(f"{generator}: {bad} requests failed, {good} did not.")
 
 
-def _urls(scenario, port, directory):
+def _urls(scenario, host, directory):
     """A file with an address for each route."""
-    path = directory / f"urls-{port}"
+    path = directory / f"urls-{host}"
     if not path.exists():
-        lines = (f"http://127.0.0.1:{port}/r{route}/{scenario.size}\n" for route in range(scenario.routes))
+        lines = (f"http://{host}/r{route}/{scenario.size}\n" for route in range(scenario.routes))
         path.write_text("".join(lines))
     return path
 

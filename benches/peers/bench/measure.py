@@ -8,7 +8,7 @@ from pathlib import Path
 from bench import contenders, load
 from bench.check import check
 from bench.idle import memory_per_connection
-from bench.processes import core_busy
+from bench.processes import core_busy, ended_children_cpu_seconds
 
 # A contender that has just started has this long to come to rest before its memory is looked at.
 REST_SECONDS = 0.3
@@ -26,12 +26,12 @@ class Plan:
 
 
 def measure(name, tools, scenario, pods, plan, directory):
-    """All numbers of a contender, freshly started; `direct` is the pod alone."""
+    """All numbers of a contender, freshly started; `direct` is a pod alone."""
     directory = Path(directory) / name
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     if name == "direct":
-        return _numbers(tools, scenario, pods[0], plan, directory)
+        return _numbers(tools, scenario, pods.direct, plan, directory)
     running = contenders.start(name, tools, scenario, pods, directory)
     with running.process:
         check(name, running, scenario, tools)
@@ -58,10 +58,17 @@ def _numbers(tools, scenario, running, plan, directory):
         "load_core": _busy(cores, core_busy()),
     }
     if plan.rate:
-        latency = load.fixed_rate(tools, scenario, running.port, plan.rate, plan.paced, directory)
-        numbers |= {"p50_us": latency.p50, "p99_us": latency.p99, "p999_us": latency.p999,
-                    "rate": latency.rate}
+        numbers |= _latency(tools, scenario, running, plan, directory)
     return numbers
+
+
+def _latency(tools, scenario, running, plan, directory):
+    """At the fixed rate; and how busy the generator was, and the contender with its core."""
+    cpu, generator = running.process.cpu_ns(), ended_children_cpu_seconds()
+    latency = load.fixed_rate(tools, scenario, running.port, plan.rate, plan.paced, directory)
+    cpu, generator = running.process.cpu_ns() - cpu, ended_children_cpu_seconds() - generator
+    return {"p50_us": latency.p50, "p99_us": latency.p99, "p999_us": latency.p999, "rate": latency.rate,
+            "paced_core": cpu / 1e9 / plan.paced / scenario.workers, "paced_generator": generator / plan.paced}
 
 
 def _busy(before, after):

