@@ -96,10 +96,12 @@ def render(template, values):
 
 
 def _floor(tools, scenario, values, _directory):
+    """Bytes to the stable pod."""
     return [tools.path("floor"), values["PORT"], scenario.workers, f"127.0.0.1:{values['STABLE']}"]
 
 
 def _bare(tools, scenario, values, _directory):
+    """Requests to the stable pod."""
     pod = f"127.0.0.1:{values['STABLE']}"
     return [tools.path("bare"), values["PORT"], scenario.workers, pod, scenario.front, scenario.back]
 
@@ -118,22 +120,26 @@ def _watershed(tools, scenario, values, directory):
 
 
 def _nginx(tools, _scenario, values, directory):
+    """Master and workers."""
     (directory / "nginx.conf").write_text(render("nginx.conf", values))
     return [tools.path("nginx"), "-e", "stderr", "-p", directory, "-c", directory / "nginx.conf"]
 
 
 def _haproxy(tools, _scenario, values, directory):
+    """One process with threads."""
     (directory / "routes.map").write_text(render("routes.map", values))
     (directory / "haproxy.cfg").write_text(render("haproxy.cfg", values))
     return [tools.path("haproxy"), "-db", "-f", directory / "haproxy.cfg"]
 
 
 def _pingora(tools, scenario, values, _directory):
+    """The crate of this folder."""
     pods = [f"127.0.0.1:{values[name]}" for name in ("STABLE", "CANARY")]
     return [tools.path("pingora"), values["PORT"], scenario.workers, scenario.routes, *pods, scenario.back]
 
 
 def _envoy(tools, scenario, values, directory):
+    """One process; hot restart would share memory with others of its kind."""
     (directory / "envoy.yaml").write_text(render("envoy.yaml", values))
     return [tools.path("envoy"), "-c", directory / "envoy.yaml", "--concurrency", scenario.workers,
             "--disable-hot-restart", "--log-level", "error"]

@@ -60,6 +60,7 @@ def fixed_rate(tools, scenario, port, rate, seconds, directory):
 
 
 def _wrk(tools, scenario, port, seconds, directory):
+    """HTTP/1.1."""
     close = ["-H", "Connection: close"] if scenario.close else []
     command = [
         tools.path("wrk"), "-t", 1, "-c", scenario.connections, "-d", f"{seconds}s", "-H", f"Host: {HOST}",
@@ -75,6 +76,7 @@ def _wrk(tools, scenario, port, seconds, directory):
 
 
 def _h2load(tools, scenario, port, seconds, directory):
+    """HTTP/2."""
     command = [
         tools.path("h2load"), "-t", 1, "-c", scenario.connections, "-m", scenario.streams, "-D", seconds,
         "-H", f":authority: {HOST}", "-i", _urls(scenario, f"127.0.0.1:{port}", directory)]
@@ -89,6 +91,7 @@ def _h2load(tools, scenario, port, seconds, directory):
 
 
 def _refuse_errors(generator, good, bad):
+    """A load with failures costs something else than one without."""
     if good == 0 or bad > ERRORS_ALLOWED * good:
         raise Refusal(f"{generator}: {bad} requests failed, {good} did not.")
 

@@ -36,7 +36,8 @@ fn main() -> Result<(), Failure> {
     let [port, workers, routes, stable, canary, back] = arguments.as_slice() else {
         return Err("usage: peer-pingora PORT WORKERS ROUTES STABLE CANARY BACK".into());
     };
-    let conf = ServerConf { threads: workers.parse()?, upstream_keepalive_pool_size: 1024, ..ServerConf::default() };
+    let conf =
+        ServerConf { threads: workers.parse()?, upstream_keepalive_pool_size: 1024, ..ServerConf::default() };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let table = (0..routes.parse::<usize>()?).map(|route| Ok((format!("r{route}"), split(stable, canary)?)));
@@ -68,7 +69,9 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_peer(&self, session: &mut Session, (): &mut ()) -> pingora::Result<Box<HttpPeer>> {
         let route = session.req_header().uri.path().split('/').nth(1).unwrap_or_default();
-        let Some(balancer) = self.routes.get(route) else { return Err(Error::new(ErrorType::HTTPStatus(404))) };
+        let Some(balancer) = self.routes.get(route) else {
+            return Err(Error::new(ErrorType::HTTPStatus(404)));
+        };
         let backend = balancer.select(b"", 2).ok_or_else(|| Error::new(ErrorType::HTTPStatus(503)))?;
         let mut peer = HttpPeer::new(backend.addr, false, String::new());
         peer.options.idle_timeout = Some(UPSTREAM_IDLE);

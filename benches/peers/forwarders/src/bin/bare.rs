@@ -44,7 +44,8 @@ fn run(port: u16, pod: SocketAddr, front2: bool, back2: bool) -> Outcome<()> {
     let runtime = builder.enable_all().build_local(LocalOptions::default()).map_err(text)?;
     runtime.block_on(async {
         let listener = TcpListener::from_std(listen(port)?).map_err(text)?;
-        let pools = Rc::new(Pools { pod, back2, idle: RefCell::default(), shared: tokio::sync::OnceCell::new() });
+        let pools =
+            Rc::new(Pools { pod, back2, idle: RefCell::default(), shared: tokio::sync::OnceCell::new() });
         loop {
             let (stream, _) = listener.accept().await.map_err(text)?;
             stream.set_nodelay(true).map_err(text)?;

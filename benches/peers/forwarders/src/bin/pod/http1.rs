@@ -180,7 +180,8 @@ impl Connection {
         self.body_left = 0;
         for line in lines {
             if let Some(value) = value_of(line, b"content-length:") {
-                self.body_left = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+                self.body_left =
+                    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
             } else if let Some(value) = value_of(line, b"connection:") {
                 self.closing = value.eq_ignore_ascii_case(b"close");
             }

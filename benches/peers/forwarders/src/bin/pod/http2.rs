@@ -43,7 +43,11 @@ pub fn run(port: u16, name: &str) -> Outcome<()> {
     })
 }
 
-fn answer(request: &Request<Incoming>, name: &HeaderValue, bodies: &[(usize, Bytes)]) -> Response<Full<Bytes>> {
+fn answer(
+    request: &Request<Incoming>,
+    name: &HeaderValue,
+    bodies: &[(usize, Bytes)],
+) -> Response<Full<Bytes>> {
     let size = crate::size_of(request.uri().path().as_bytes());
     let body = bodies.iter().find(|(own, _)| Some(*own) == size).map(|(_, body)| body.clone());
     let mut response = Response::new(Full::new(body.clone().unwrap_or_default()));
