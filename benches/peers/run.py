@@ -4,6 +4,7 @@
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -42,6 +43,8 @@ def parse():
     parser.add_argument("--contender", action="append", choices=ALL, help="only this one (several times: these)")
     parser.add_argument("--rounds", type=int, help=f"how often all are measured [{ROUNDS}; quick: {QUICK_ROUNDS}]")
     parser.add_argument("--quick", action="store_true", help="a look in about two minutes")
+    parser.add_argument("--latency-by", choices=("pace", "oha"), default="pace",
+                        help="what measures latency with HTTP/1.1 [pace]; with HTTP/2 it is oha")
     parser.add_argument("--watershed", metavar="FILE", help="the binary [the release build of this repository]")
     parser.add_argument("--oha", metavar="FILE", help="the binary [from PATH]")
     parser.add_argument("--envoy", metavar="FILE", help="the binary [of the Python package, or from PATH]")
@@ -64,7 +67,7 @@ def run(options):
     machine = processes.machine()
     print(f"{machine['cores']} x {machine['processor']}, Linux {machine['linux']}, "
           f"load average {machine['load_average']}", flush=True)
-    plan = rounds.QUICK if options.quick else rounds.NORMAL
+    plan = replace(rounds.QUICK if options.quick else rounds.NORMAL, latency_by=options.latency_by)
     count = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     results = {}
     with tempfile.TemporaryDirectory(prefix="watershed-peers-") as directory:

@@ -1,4 +1,4 @@
-"""The load generators: wrk and h2load in a closed loop, oha at a fixed rate. All on the cores of the load."""
+"""The load generators: wrk and h2load in a closed loop, pace and oha at a fixed rate. All on the cores of the load."""
 
 import json
 import re
@@ -39,8 +39,22 @@ def closed_loop(tools, scenario, port, seconds, directory):
     return run(tools, scenario, port, seconds, directory)
 
 
-def fixed_rate(tools, scenario, port, rate, seconds, directory):
-    """Requests at this rate, whatever the answers do."""
+def fixed_rate(tools, scenario, port, plan, directory):
+    """Requests at this rate, whatever the answers do. pace speaks HTTP/1.1 only."""
+    run = _pace if plan.latency_by == "pace" and scenario.front == "http1" else _oha
+    return run(tools, scenario, port, plan.rate, plan.paced, directory)
+
+
+def _pace(tools, scenario, port, rate, seconds, directory):
+    """A lean generator of this folder, which wakes for each request: see forwarders/src/bin/pace.rs."""
+    command = [tools.path("pace"), port, rate, seconds, scenario.connections, scenario.routes, scenario.size,
+               scenario.upload]
+    out = Process(command, LOAD_CORES, directory / "pace.log", capture=True).output(seconds * 5 + GRACE_SECONDS)
+    return Latency(**json.loads(out))
+
+
+def _oha(tools, scenario, port, rate, seconds, directory):
+    """On a general runtime, whose clock ticks once a millisecond."""
     command = [
         tools.path("oha"), "--worker-threads", 1, "--no-tui", "--output-format", "json", "-q", rate,
         "-n", int(rate * seconds), "--latency-correction", "-c", scenario.connections,

@@ -23,6 +23,7 @@ class Plan:
     paced: float
     idle: float
     rate: int = 0  # requests per second of the fixed rate; 0 measures no latency
+    latency_by: str = "pace"  # or "oha"
 
 
 def measure(name, tools, scenario, pods, plan, directory):
@@ -65,7 +66,7 @@ def _numbers(tools, scenario, running, plan, directory):
 def _latency(tools, scenario, running, plan, directory):
     """At the fixed rate; and how busy the generator was, and the contender with its core."""
     cpu, generator = running.process.cpu_ns(), ended_children_cpu_seconds()
-    latency = load.fixed_rate(tools, scenario, running.port, plan.rate, plan.paced, directory)
+    latency = load.fixed_rate(tools, scenario, running.port, plan, directory)
     cpu, generator = running.process.cpu_ns() - cpu, ended_children_cpu_seconds() - generator
     return {"p50_us": latency.p50, "p99_us": latency.p99, "p999_us": latency.p999, "rate": latency.rate,
             "paced_core": cpu / 1e9 / plan.paced / scenario.workers, "paced_generator": generator / plan.paced}

@@ -92,7 +92,8 @@ def build(tools):
         if subprocess.run(command, cwd=HERE / crate, check=False).returncode:
             raise Refusal(f"benches/peers/{crate} does not build; cargo said why above.")
     release = target / "release"
-    tools.paths |= {"floor": release / "floor", "bare": release / "bare", "pod": release / "pod"}
+    tools.paths |= {"floor": release / "floor", "bare": release / "bare", "pod": release / "pod",
+                    "pace": release / "pace"}
     tools.paths["pingora"] = release / "peer-pingora"
 
 
