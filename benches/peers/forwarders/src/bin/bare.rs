@@ -44,8 +44,7 @@ fn run(port: u16, pod: SocketAddr, front2: bool, back2: bool) -> Outcome<()> {
     let runtime = builder.enable_all().build_local(LocalOptions::default()).map_err(text)?;
     runtime.block_on(async {
         let listener = TcpListener::from_std(listen(port)?).map_err(text)?;
-        let pools =
-            Rc::new(Pools { pod, back2, idle: RefCell::default(), shared: tokio::sync::OnceCell::new() });
+        let pools = Rc::new(Pools::new(pod, back2));
         loop {
             let (stream, _) = listener.accept().await.map_err(text)?;
             stream.set_nodelay(true).map_err(text)?;
@@ -96,11 +95,17 @@ struct Pools {
     pod: SocketAddr,
     back2: bool,
     idle: RefCell<Vec<client1::SendRequest<Incoming>>>,
-    /// All HTTP/2 streams share one connection.
-    shared: tokio::sync::OnceCell<client2::SendRequest<Incoming>>,
+    /// All HTTP/2 streams share one connection; whoever finds it closed opens the next, and others wait for that.
+    shared: RefCell<Option<client2::SendRequest<Incoming>>>,
+    opening: tokio::sync::Mutex<()>,
 }
 
 impl Pools {
+    fn new(pod: SocketAddr, back2: bool) -> Self {
+        let (idle, shared, opening) = Default::default();
+        Self { pod, back2, idle, shared, opening }
+    }
+
     async fn connect(&self) -> std::io::Result<TokioIo<TcpStream>> {
         let stream = TcpStream::connect(self.pod).await?;
         stream.set_nodelay(true)?;
@@ -121,13 +126,28 @@ impl Pools {
     }
 
     async fn shared(&self) -> Result<client2::SendRequest<Incoming>, Failure> {
-        let open = || async {
-            let (sender, connection) = client2::handshake(LocalExec, self.connect().await?).await?;
-            tokio::task::spawn_local(connection);
-            Ok::<_, Failure>(sender)
+        let mut sender = match self.open_one() {
+            Some(sender) => sender,
+            None => {
+                let _alone = self.opening.lock().await;
+                match self.open_one() {
+                    Some(sender) => sender,
+                    None => self.connect2().await?,
+                }
+            }
         };
-        let mut sender = self.shared.get_or_try_init(open).await?.clone();
         sender.ready().await?;
+        Ok(sender)
+    }
+
+    fn open_one(&self) -> Option<client2::SendRequest<Incoming>> {
+        self.shared.borrow().clone().filter(|sender| !sender.is_closed())
+    }
+
+    async fn connect2(&self) -> Result<client2::SendRequest<Incoming>, Failure> {
+        let (sender, connection) = client2::handshake(LocalExec, self.connect().await?).await?;
+        tokio::task::spawn_local(connection);
+        self.shared.replace(Some(sender.clone()));
         Ok(sender)
     }
 }

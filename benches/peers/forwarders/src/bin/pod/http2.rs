@@ -18,6 +18,8 @@ use tokio::runtime::LocalOptions;
 const POD: HeaderName = HeaderName::from_static("pod");
 /// More than any contender sends at once on a connection.
 const STREAMS: u32 = 1000;
+/// A generator that ends resets its last streams all at once, which is no attack.
+const RESETS: usize = 10_000;
 
 /// Serves until killed.
 pub fn run(port: u16, name: &str) -> Outcome<()> {
@@ -38,6 +40,7 @@ pub fn run(port: u16, name: &str) -> Outcome<()> {
             });
             let mut builder = http2::Builder::new(LocalExec);
             builder.max_concurrent_streams(STREAMS);
+            builder.max_pending_accept_reset_streams(RESETS).max_local_error_reset_streams(None);
             tokio::task::spawn_local(builder.serve_connection(TokioIo::new(stream), service));
         }
     })
