@@ -15,7 +15,8 @@ from bench.contenders import FILES, TITLES  # noqa: E402
 from bench.scenarios import ALL, QUICK, SCENARIOS  # noqa: E402
 
 ROUNDS, QUICK_ROUNDS = 5, 2
-INTERRUPTED = 130
+FAILED, INTERRUPTED = 1, 130
+GENERATORS = ("wrk", "h2load", "nghttp", "oha")
 
 
 def main():
@@ -23,13 +24,11 @@ def main():
     options = parse()
     processes.end_on_signals()
     try:
-        run(options)
-        return 0
+        return run(options)
     except Refusal as refusal:
         print(f"\n{refusal}", file=sys.stderr)
-        return 1
+        return FAILED
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
     finally:
         processes.stop_all()
@@ -54,31 +53,48 @@ def parse():
 
 
 def run(options):
-    """Finds what is needed, measures, reports."""
+    """Finds what is needed, measures, reports what could be measured."""
     wanted = options.scenario or (QUICK if options.quick else [scenario.name for scenario in SCENARIOS])
     scenarios = [scenario for scenario in SCENARIOS if scenario.name in wanted]
     contenders = options.contender or ALL
     found = tools.Tools({"watershed": options.watershed, "oha": options.oha, "envoy": options.envoy})
     peers = [name for name in ALL if name in contenders and name not in tools.BUILT]
-    generators = ["wrk", "h2load", "nghttp", "oha"]
-    found.require([*peers, *generators, "cargo"])
+    found.require([*peers, *GENERATORS, "cargo"])
     tools.build(found)
     processes.prepare_machine(FILES)
     machine = processes.machine()
     print(f"{machine['cores']} x {machine['processor']}, Linux {machine['linux']}, "
           f"load average {machine['load_average']}", flush=True)
+    results = {}
+    status = measure_all(scenarios, contenders, found, options, results)
+    if results:
+        judged = report.judge(results)
+        report.print_verdicts(judged)
+        head = {"machine": machine, "versions": found.versions([*contenders, *GENERATORS])}
+        report.write_json(options.json, head, results, judged)
+    return status
+
+
+def measure_all(scenarios, contenders, found, options, results):
+    """One scenario after the other, into `results`. One that fails is told, and the others go on."""
     plan = replace(rounds.QUICK if options.quick else rounds.NORMAL, latency_by=options.latency_by)
     count = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    results = {}
+    status = 0
     with tempfile.TemporaryDirectory(prefix="watershed-peers-") as directory:
         for scenario in scenarios:
             names = [name for name in scenario.contenders if name in contenders]
-            results[scenario.name] = rounds.run(scenario, names, found, count, plan, Path(directory))
-            report.print_scenario(scenario, *results[scenario.name])
-    judged = report.judge(results)
-    report.print_verdicts(judged)
-    head = {"machine": machine, "versions": found.versions([*contenders, *generators]), "rounds": count}
-    report.write_json(options.json, head, results, judged)
+            try:
+                results[scenario.name] = rounds.run(scenario, names, found, count, plan, Path(directory))
+                report.print_scenario(scenario, *results[scenario.name])
+            except Refusal as refusal:
+                print(f"\n{refusal}", file=sys.stderr)
+                status = FAILED
+            except KeyboardInterrupt:
+                print("\ninterrupted", file=sys.stderr)
+                return INTERRUPTED
+            finally:
+                processes.stop_all()
+    return status
 
 
 if __name__ == "__main__":
