@@ -41,7 +41,7 @@ def parse():
     parser.add_argument("--scenario", action="append", choices=names, help="only this one (several times: these)")
     parser.add_argument("--contender", action="append", choices=ALL, help="only this one (several times: these)")
     parser.add_argument("--rounds", type=int, help=f"how often all are measured [{ROUNDS}; quick: {QUICK_ROUNDS}]")
-    parser.add_argument("--quick", action="store_true", help="a look in about two minutes")
+    parser.add_argument("--quick", action="store_true", help="a look in under three minutes")
     parser.add_argument("--latency-by", choices=("pace", "oha"), default="pace",
                         help="what measures latency with HTTP/1.1 [pace]; with HTTP/2 it is oha")
     parser.add_argument("--watershed", metavar="FILE", help="the binary [the release build of this repository]")
