@@ -1,5 +1,6 @@
 //! The byte stream between a socket and hyper.
 
+use std::cell::RefCell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -18,6 +19,14 @@ use crate::coarse::{self, Limit, Ticks, ticks};
 
 /// How long a closed connection waits for the other side to stop sending.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Bytes of a head and a body that are copied to be sent together: less work for the kernel than a list of two, up to about
+/// this many.
+const GATHER_MAX: usize = 4 * 1024;
+
+thread_local! {
+    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What passed over a stream, for those who do not own it. Written by one worker thread only.
 #[derive(Debug)]
@@ -167,8 +176,17 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.wrote(polled, bufs.iter().map(|buf| buf.len()).sum())
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        let polled = if length <= GATHER_MAX {
+            GATHERED.with_borrow_mut(|gathered| {
+                gathered.clear();
+                bufs.iter().for_each(|buf| gathered.extend_from_slice(buf));
+                Pin::new(&mut self.stream).poll_write(cx, gathered)
+            })
+        } else {
+            Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        };
+        self.wrote(polled, length)
     }
 }
 
