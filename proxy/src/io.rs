@@ -39,6 +39,8 @@ pub(crate) struct Activity {
     blocked: AtomicBool,
     /// Whether bytes that nobody will read may still arrive.
     lingering: AtomicBool,
+    /// Whether our side is being closed.
+    closing: AtomicBool,
 }
 
 impl Default for Activity {
@@ -48,6 +50,7 @@ impl Default for Activity {
             read: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
             lingering: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
         }
     }
 }
@@ -76,6 +79,11 @@ impl Activity {
     /// Makes the end of the stream wait for bytes that nobody will read.
     pub(crate) fn linger(&self) {
         self.lingering.store(true, Relaxed);
+    }
+
+    /// Whether our side of the stream is closed or about to be.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Relaxed)
     }
 
     fn note_read(&self) {
@@ -266,6 +274,7 @@ impl Write for Io {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingers.is_none() {
+            self.stream.inner().activity.closing.store(true, Relaxed);
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
         self.poll_linger(cx).map(Ok)
