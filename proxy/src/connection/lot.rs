@@ -52,7 +52,7 @@ impl Lot {
     /// An empty lot. To be called within the worker's runtime.
     #[allow(
         deprecated,
-        reason = "what replaces it is unsafe, for types whose `AsRawFd` lies; `OwnedFd` does not, so the safe one stays safe"
+        reason = "its replacement wants a promise about the type, for types whose `AsRawFd` lies; `OwnedFd` does not, so the safe one stays safe"
     )]
     pub(crate) fn new() -> io::Result<Self> {
         let epoll = AsyncFd::with_interest(epoll::create(CreateFlags::CLOEXEC)?, Interest::READABLE)?;
