@@ -188,7 +188,9 @@ impl AsyncWrite for Watched {
         let polled = if length <= GATHER_MAX {
             GATHERED.with_borrow_mut(|gathered| {
                 gathered.clear();
-                bufs.iter().for_each(|buf| gathered.extend_from_slice(buf));
+                for buf in bufs {
+                    gathered.extend_from_slice(buf);
+                }
                 Pin::new(&mut self.stream).poll_write(cx, gathered)
             })
         } else {
