@@ -4,6 +4,8 @@
 mod builder;
 #[path = "routing/cpu_time.rs"]
 mod cpu_time;
+#[path = "routing/shop.rs"]
+mod shop;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -11,60 +13,17 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use watershed_config::snapshot::{Generation, Snapshot};
-use watershed_proxy::table::{Action, ArmTarget, Head, Routed, RoutingTable};
+use watershed_config::snapshot::Generation;
+use watershed_proxy::table::{Action, Head, Routed, Rule};
 use watershed_proxy::telemetry::cells::CodeClass;
 
-use cpu_time::CpuTime;
-
 use builder::{Asked, arm, candidate, compiler, endpoint, host, listener, rule_of, snapshot};
+use cpu_time::CpuTime;
+use shop::{REQUESTS, edited, requests, route_and_pick, shop};
 
 /// As in the binary.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// So many different requests take turns, so that the caches are not flattered.
-const REQUESTS: usize = 1024;
-
-/// A table of this many routes, spread evenly over the hosts; each splits 90 to 10 between two Services of two pods.
-fn shop(routes: usize, hosts: usize) -> Snapshot {
-    let served = (0..hosts).map(|h| {
-        let candidates = (0..routes / hosts).map(|r| {
-            let pods = |service: &str| {
-                (0..2).map(|pod| endpoint(&format!("{service}-{h}-{r}-{pod}"), 9000 + pod)).collect()
-            };
-            let arms =
-                vec![arm(90, &format!("stable-{h}"), pods("stable")), arm(10, "canary", pods("canary"))];
-            candidate(&format!("/api/v1/resource-{r}"), &rule_of(&format!("route-{h}-{r}"), arms))
-        });
-        host(&format!("host-{h}.shop.example"), None, candidates.collect())
-    });
-    snapshot(1, vec![listener("", served.collect())])
-}
-
-fn requests(routes: usize, hosts: usize) -> Vec<Asked> {
-    (0..REQUESTS)
-        .map(|n| {
-            let (h, r) = (n * 37 % hosts, n * 61 % (routes / hosts));
-            Asked::new(&format!(
-                "host-{h}.shop.example/api/v1/resource-{r}/items/{n}?page=2 accept:text/html"
-            ))
-        })
-        .collect()
-}
-
-/// What a request does until it has its endpoint, as in `proxy::request` and `proxy::forward`.
-fn route_and_pick(table: &RoutingTable, head: &Head<'_>, random: u64) -> usize {
-    let Routed::Rule(rule) = table.route(0, head) else { return 0 };
-    let rule = Arc::clone(rule);
-    let Action::Split(split) = &rule.action else { return 0 };
-    let arm = split.pick(split.state.draw(0));
-    split.picks.count(0, arm);
-    match &split.arms[arm].target {
-        ArmTarget::Backend { backend, .. } => backend.choose(0, random, &[]).unwrap_or(0),
-        _ => 0,
-    }
-}
 
 /// Runs `what` on one request after another.
 fn in_turn(
@@ -153,14 +112,6 @@ fn compile_edit(criterion: &mut Criterion<CpuTime>) {
     group.finish();
 }
 
-/// Another reading of [`shop`] in which somebody has changed one weight.
-fn edited(routes: usize, hosts: usize) -> Snapshot {
-    let mut snapshot = shop(routes, hosts);
-    let candidate = &mut snapshot.binds[0].listeners[0].hosts[0].candidates[0];
-    Arc::make_mut(&mut candidate.rule).arms[0].weight = 80;
-    snapshot
-}
-
 fn compile_at_start(criterion: &mut Criterion<CpuTime>) {
     let snapshot = shop(10_000, 100);
     criterion.bench_function("compile_at_start_10_000_routes", |bencher| {
@@ -204,16 +155,31 @@ fn swap(criterion: &mut Criterion<CpuTime>) {
     drop(swapping.join());
 }
 
-fn count(criterion: &mut Criterion<CpuTime>) {
+/// The rules that requests to a small table take.
+fn rules_in_turn() -> Vec<Arc<Rule>> {
     let table = compiler(2).compile(&shop(100, 100));
-    let asked = requests(100, 100);
-    let rules: Vec<_> = asked
-        .iter()
-        .filter_map(|asked| match table.route(0, &asked.head()) {
-            Routed::Rule(rule) => Some(Arc::clone(rule)),
-            _ => None,
-        })
-        .collect();
+    let rule = |asked: &Asked| match table.route(0, &asked.head()) {
+        Routed::Rule(rule) => Some(Arc::clone(rule)),
+        _ => None,
+    };
+    requests(100, 100).iter().filter_map(rule).collect()
+}
+
+/// The next ticket of a rule's sequence, and the arm that owns it.
+fn pick(criterion: &mut Criterion<CpuTime>) {
+    let rules = rules_in_turn();
+    let mut turn = 0usize;
+    criterion.bench_function("pick", |bencher| {
+        bencher.iter(|| {
+            turn = turn.wrapping_add(1);
+            let Action::Split(split) = &rules[turn % rules.len()].action else { return 0 };
+            split.pick(split.state.draw(0))
+        });
+    });
+}
+
+fn count(criterion: &mut Criterion<CpuTime>) {
+    let rules = rules_in_turn();
     let mut turn = 0usize;
     criterion.bench_function("count_a_finished_request", |bencher| {
         bencher.iter(|| {
@@ -242,6 +208,6 @@ fn explain(criterion: &mut Criterion<CpuTime>) {
 criterion_group! {
     name = benches;
     config = Criterion::default().with_measurement(CpuTime);
-    targets = route_and_pick_by_size, route_the_hard_way, compile_edit, compile_at_start, swap, count, explain
+    targets = route_and_pick_by_size, route_the_hard_way, pick, compile_edit, compile_at_start, swap, count, explain
 }
 criterion_main!(benches);

@@ -127,6 +127,7 @@ fn metrics_are_well_formed_and_named_as_promised() {
         "upstream_connects_total",
         "upstream_retries_total",
         "connections_open",
+        "connections_parked",
         "workers",
         "build_info",
     ] {

@@ -27,11 +27,20 @@ pub(crate) struct Watershed {
 impl Watershed {
     /// Starts it with its defaults, on one core or on all, and waits until it is ready.
     pub(crate) fn start(program: &Path, manifests: Manifests, core: Option<usize>) -> Outcome<Self> {
+        Self::start_with(program, core, |folder, port| manifests.write(folder, port))
+    }
+
+    /// The same with manifests that `write` puts into a directory, with a way in on this port.
+    pub(crate) fn start_with(
+        program: &Path,
+        core: Option<usize>,
+        write: impl FnOnce(&Path, u16) -> Outcome<()>,
+    ) -> Outcome<Self> {
         let directory = during("making a directory", tempfile::tempdir())?;
         let (port, admin) = (free_port()?, SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
         let folder = directory.path().join("manifests");
         during("making a directory", std::fs::create_dir(&folder))?;
-        manifests.write(&folder, port)?;
+        write(&folder, port)?;
         let log = directory.path().join("log");
         // Through this binary, which moves to the core and ties the process to our life before it becomes the program.
         let mut command = Command::new(during("finding the benchmark's binary", std::env::current_exe())?);

@@ -1,5 +1,6 @@
 //! The byte stream between a socket and hyper.
 
+use std::cell::RefCell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -19,6 +20,14 @@ use crate::coarse::{self, Limit, Ticks, ticks};
 /// How long a closed connection waits for the other side to stop sending.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// Bytes of a head and a body that are copied to be sent together: less work for the kernel than a list of two, up to about
+/// this many.
+const GATHER_MAX: usize = 4 * 1024;
+
+thread_local! {
+    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// What passed over a stream, for those who do not own it. Written by one worker thread only.
 #[derive(Debug)]
 pub(crate) struct Activity {
@@ -30,6 +39,8 @@ pub(crate) struct Activity {
     blocked: AtomicBool,
     /// Whether bytes that nobody will read may still arrive.
     lingering: AtomicBool,
+    /// Whether our side is being closed.
+    closing: AtomicBool,
 }
 
 impl Default for Activity {
@@ -39,6 +50,7 @@ impl Default for Activity {
             read: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
             lingering: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
         }
     }
 }
@@ -67,6 +79,11 @@ impl Activity {
     /// Makes the end of the stream wait for bytes that nobody will read.
     pub(crate) fn linger(&self) {
         self.lingering.store(true, Relaxed);
+    }
+
+    /// Whether our side of the stream is closed or about to be.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Relaxed)
     }
 
     fn note_read(&self) {
@@ -167,8 +184,19 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.wrote(polled, bufs.iter().map(|buf| buf.len()).sum())
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        let polled = if length <= GATHER_MAX {
+            GATHERED.with_borrow_mut(|gathered| {
+                gathered.clear();
+                for buf in bufs {
+                    gathered.extend_from_slice(buf);
+                }
+                Pin::new(&mut self.stream).poll_write(cx, gathered)
+            })
+        } else {
+            Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        };
+        self.wrote(polled, length)
     }
 }
 
@@ -248,6 +276,7 @@ impl Write for Io {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingers.is_none() {
+            self.stream.inner().activity.closing.store(true, Relaxed);
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
         self.poll_linger(cx).map(Ok)

@@ -161,11 +161,11 @@ pub(crate) async fn accept(
                 let _ = done.map(|done| done.send(()));
                 return;
             }
-            accepted = listener.accept(), if worker.has_room() => match accepted {
+            accepted = listener.accept(), if worker.places.has_room() => match accepted {
                 Ok((stream, peer)) => connection::serve(&worker, stream, peer, slot),
                 Err(error) => pause_after(&worker, &error).await,
             },
-            () = worker.room.notified(), if !worker.has_room() => {}
+            () = worker.places.freed(), if !worker.places.has_room() => {}
         }
     }
 }

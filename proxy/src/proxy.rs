@@ -94,13 +94,29 @@ impl Proxy {
     /// does not have. Returns the addresses that could not be bound; they are tried again with the next snapshot or by
     /// [`Proxy::bind_missing`], and the rest serves.
     pub fn apply(&mut self, snapshot: &Snapshot) -> Vec<BindError> {
-        let table = Arc::new(self.compiler.compile(snapshot));
-        let before = self.shared.table.swap(table);
-        self.generations.send_replace(snapshot.generation);
-        self.retired.push(before);
-        self.drop_retired();
+        let table = Arc::new(self.compile(snapshot));
+        self.publish(table);
         self.unbind_missing(snapshot);
         self.bind_missing(snapshot)
+    }
+
+    /// The first half of [`Proxy::apply`], for measurements that want the second alone.
+    #[doc(hidden)]
+    pub fn compile(&mut self, snapshot: &Snapshot) -> RoutingTable {
+        self.compiler.compile(snapshot)
+    }
+
+    /// The second half of [`Proxy::apply`], without looking at addresses: every request from now on sees this table.
+    #[doc(hidden)]
+    pub fn publish(&mut self, table: Arc<RoutingTable>) {
+        let generation = table.generation;
+        let before = self.shared.table.swap(table);
+        self.generations.send_replace(generation);
+        // A table that is published again and again, as measurements do, is retired once.
+        if !self.retired.iter().any(|table| Arc::ptr_eq(table, &before)) {
+            self.retired.push(before);
+        }
+        self.drop_retired();
     }
 
     /// Frees tables that nobody uses any more.

@@ -98,12 +98,12 @@ impl LogLine<'_> {
     }
 }
 
-/// A line on its way to the writer.
+/// A line on its way to the writer. Entries are boxed: the queue's slots are allocated at once, used or not.
 #[derive(Debug)]
 enum Line {
-    Access(Entry),
+    Access(Box<Entry>),
     Problem {
-        entry: Entry,
+        entry: Box<Entry>,
         suppressed: u64,
     },
     /// What hyper answered itself: a client's address and a reason.
@@ -222,11 +222,11 @@ impl RequestLog {
         reason: Option<Reason>,
     ) {
         if self.writer.access {
-            self.send(worker, Line::Access(line().entry()));
+            self.send(worker, Line::Access(Box::new(line().entry())));
         } else if is_problem(status, reason)
             && let Some(suppressed) = self.bucket.borrow_mut().take(Instant::now())
         {
-            self.send(worker, Line::Problem { entry: line().entry(), suppressed });
+            self.send(worker, Line::Problem { entry: Box::new(line().entry()), suppressed });
         }
     }
 

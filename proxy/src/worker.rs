@@ -19,8 +19,9 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 use watershed_config::snapshot::Generation;
 
-use crate::coarse::{self, TICK, ticks};
-use crate::connection::{ConnState, Order};
+use crate::coarse::{self, TICK};
+use crate::connection::lot::{self, Lot};
+use crate::connection::{ConnState, Order, Patience, Places};
 use crate::limits::Limits;
 use crate::listener;
 use crate::reason::Reason;
@@ -31,6 +32,8 @@ use crate::upstream::{Scratch, Upstreams};
 
 /// Sweeps of idle connections happen every this many ticks: once a second.
 const SWEEP_EVERY: u32 = 10;
+/// Connections that are parked in one tick. Each takes some 10 us; more at once would delay requests.
+const PARKS_PER_TICK: u32 = 128;
 
 /// What all workers and the control thread share.
 #[derive(Debug)]
@@ -118,9 +121,13 @@ pub(crate) struct Worker {
     table: RefCell<Cache<Arc<ArcSwap<RoutingTable>>, Arc<RoutingTable>>>,
     random: RefCell<fastrand::Rng>,
     pub(crate) scratch: Scratch,
+    /// Client connections that are served.
     connections: RefCell<Slab<Rc<ConnState>>>,
-    /// Told when a connection has closed, for those who wait for room.
-    pub(crate) room: tokio::sync::Notify,
+    /// Those that are parked.
+    pub(crate) lot: Lot,
+    /// How many there are of both, and may be.
+    pub(crate) places: Rc<Places>,
+    pub(crate) patience: Patience,
     ticks: Cell<u32>,
     /// Set when everything that is left is about to be cut.
     cutting: Cell<bool>,
@@ -149,37 +156,30 @@ impl Worker {
         self.shared.draining.load(Relaxed)
     }
 
-    /// Whether another client connection is allowed.
-    pub(crate) fn has_room(&self) -> bool {
-        self.connections.borrow().len() < self.shared.limits.connections_per_worker
-    }
-
     pub(crate) fn register(&self, state: &Rc<ConnState>) -> usize {
-        self.cells().connections_accepted.add(1);
-        self.shared.open.fetch_add(1, Relaxed);
         self.connections.borrow_mut().insert(Rc::clone(state))
     }
 
     pub(crate) fn deregister(&self, key: usize) {
         self.connections.borrow_mut().remove(key);
-        self.cells().connections_closed.add(1);
-        self.shared.open.fetch_sub(1, Relaxed);
-        self.room.notify_waiters();
     }
 
-    /// Moves the coarse clock on and enforces the limits on time of client connections.
+    /// Moves the coarse clock on, enforces the limits on time of client connections and parks some that are idle.
     fn tick(&self) {
         coarse::advance();
-        let limits = &self.shared.limits;
-        let (head, idle, stall) =
-            (ticks(limits.head_timeout), ticks(limits.idle_timeout), ticks(limits.response_stall));
+        let patience = &self.patience;
+        let mut parks = if self.is_draining() { 0 } else { PARKS_PER_TICK };
         for (_, conn) in self.connections.borrow().iter() {
-            conn.enforce(head, idle, stall);
+            conn.enforce(patience);
+            if parks > 0 && conn.order_to_park(patience) {
+                parks -= 1;
+            }
         }
+        self.lot.close_idle(patience.idle, self.cells());
         self.ticks.set(self.ticks.get() + 1);
         if self.ticks.get().is_multiple_of(SWEEP_EVERY) {
             for (_, conn) in self.connections.borrow().iter() {
-                conn.look_for_end(ticks(limits.half_closed));
+                conn.look_for_end(patience);
             }
             self.upstreams.sweep(self);
             let (idle, open) = self.upstreams.connections();
@@ -223,21 +223,28 @@ pub(crate) fn start(
     let (started, has_started) = std::sync::mpsc::sync_channel(1);
     let run = move || {
         // A local runtime cannot leave its thread, so it is made here and its failure sent back.
-        let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-            Ok(runtime) => runtime,
+        let built = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let with_lot = built.and_then(|runtime| {
+            let lot = runtime.block_on(async { Lot::new() })?;
+            Ok((runtime, lot))
+        });
+        let (runtime, lot) = match with_lot {
+            Ok(with_lot) => with_lot,
             Err(error) => return drop(started.send(Err(error))),
         };
         drop(started.send(Ok(())));
         let worker = Rc::new(Worker {
             index,
             table: RefCell::new(Cache::new(Arc::clone(&shared.table))),
+            places: Places::new(index, Arc::clone(&shared)),
+            patience: Patience::new(&shared.limits),
+            lot,
             shared,
             upstreams: Upstreams::default(),
             log: RequestLog::new(log),
             random: RefCell::new(fastrand::Rng::new()),
             scratch: Scratch::default(),
             connections: RefCell::default(),
-            room: tokio::sync::Notify::new(),
             ticks: Cell::new(0),
             cutting: Cell::new(false),
         });
@@ -256,6 +263,7 @@ async fn run(
 ) {
     let mut clock = tokio::time::interval(TICK);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tokio::task::spawn_local(lot::attend(Rc::clone(&worker)));
     let mut listeners: HashMap<usize, oneshot::Sender<oneshot::Sender<()>>> = HashMap::new();
     loop {
         tokio::select! {
@@ -271,7 +279,10 @@ async fn run(
                     Some(close) => drop(close.send(done)),
                     None => drop(done),
                 },
-                Some(Command::Drain) => worker.order_all(Order::Drain),
+                Some(Command::Drain) => {
+                    worker.order_all(Order::Drain);
+                    tokio::task::spawn_local(lot::close_all(Rc::clone(&worker)));
+                }
                 Some(Command::Stop) | None => {
                     worker.cutting.set(true);
                     return;

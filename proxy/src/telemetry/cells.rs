@@ -268,6 +268,10 @@ pub struct WorkerCells {
     pub connections_accepted: Counter,
     /// Client connections closed.
     pub connections_closed: Counter,
+    /// Times that an idle client connection was parked.
+    pub connections_parked: Counter,
+    /// Times that a parked client connection was woken or closed.
+    pub connections_unparked: Counter,
     /// Connections to endpoints that were opened.
     pub upstream_connects: Counter,
     /// Attempts to connect that failed.

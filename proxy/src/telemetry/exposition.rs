@@ -232,8 +232,11 @@ pub fn shares(shared: &Shared) -> Vec<Share> {
 type Pick = fn(&WorkerCells) -> &super::cells::Counter;
 
 /// Counters of workers that have no labels: name, help, cell.
-const WORKER_COUNTERS: [(&str, &str, Pick); 8] = [
+const WORKER_COUNTERS: [(&str, &str, Pick); 9] = [
     ("connections_accepted_total", "Client connections accepted.", |cells| &cells.connections_accepted),
+    ("connection_parks_total", "Times that an idle client connection was parked.", |cells| {
+        &cells.connections_parked
+    }),
     ("upstream_connects_total", "Connections opened to endpoints.", |cells| &cells.upstream_connects),
     ("upstream_connect_failures_total", "Attempts to connect to an endpoint that failed.", |cells| {
         &cells.upstream_connect_failures
@@ -272,6 +275,8 @@ fn workers(shared: &Shared) -> Vec<Family> {
     families.extend([
         Family::gauge("connections_open", "Client connections that are open.")
             .with(&[], sum(|cells| &cells.connections_accepted) - sum(|cells| &cells.connections_closed)),
+        Family::gauge("connections_parked", "Those of them that are idle and hold no buffers.")
+            .with(&[], sum(|cells| &cells.connections_parked) - sum(|cells| &cells.connections_unparked)),
         Family::gauge("tunnels_open", "Tunnels that are open.")
             .with(&[], sum(|cells| &cells.upgrades) - sum(|cells| &cells.upgrades_ended)),
         Family::gauge("upstream_connections", "Connections to endpoints, as of at most a second ago.")

@@ -19,6 +19,7 @@ mod http2_pods;
 mod http2_streams;
 mod lifecycle;
 mod limits;
+mod parking;
 mod pool;
 mod reasons;
 mod smuggling;

@@ -127,9 +127,8 @@ impl Body {
     fn next_piece(&mut self) -> Result<Option<Piece>, Reason> {
         match &mut self.rest {
             Rest::Nothing => Ok(Some(Piece::End)),
-            Rest::UntilClose if self.ahead.is_empty() => Ok(None),
+            Rest::UntilClose | Rest::Length(_) if self.ahead.is_empty() => Ok(None),
             Rest::UntilClose => Ok(Some(Piece::Data(std::mem::take(&mut self.ahead)))),
-            Rest::Length(_) if self.ahead.is_empty() => Ok(None),
             Rest::Length(left) => {
                 let count =
                     usize::try_from(*left).map_or(self.ahead.len(), |left| left.min(self.ahead.len()));

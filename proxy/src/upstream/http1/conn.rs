@@ -20,17 +20,17 @@ use crate::worker::Shared;
 pub(in crate::upstream) struct Idle {
     stream: TcpStream,
     opened: Ticks,
-    idle_since: Ticks,
+    since: Ticks,
     /// How long the endpoint says that it keeps an idle connection (`Keep-Alive: timeout`), less a second.
-    keeps_idle: Option<Ticks>,
+    kept_for: Option<Ticks>,
     closing: Closing,
 }
 
 impl Idle {
     /// Whether it is not too old.
     pub(in crate::upstream) fn is_fresh(&self, now: Ticks, limits: &Limits) -> bool {
-        let idle_max = ticks(limits.upstream_idle).min(self.keeps_idle.unwrap_or(Ticks::MAX));
-        now - self.idle_since <= idle_max && now - self.opened < ticks(limits.upstream_age)
+        let idle_max = ticks(limits.upstream_idle).min(self.kept_for.unwrap_or(Ticks::MAX));
+        now - self.since <= idle_max && now - self.opened < ticks(limits.upstream_age)
     }
 
     /// Whether the endpoint has closed it, or sent what nobody asked for, as far as the runtime knows. No system call unless
@@ -47,7 +47,7 @@ impl Idle {
 
     /// How long it has been idle.
     pub(in crate::upstream) fn idle_for(&self, now: Ticks) -> Ticks {
-        now - self.idle_since
+        now - self.since
     }
 
     pub(in crate::upstream) fn lend(self, pool: &Rc<Pool>) -> Conn {
@@ -79,7 +79,7 @@ impl Conn {
     pub(super) fn new(stream: TcpStream, lent: Opened, shared: Arc<Shared>, worker: usize) -> Self {
         let now = coarse::now();
         let closing = Closing { shared, worker };
-        Self { idle: Idle { stream, opened: now, idle_since: now, keeps_idle: None, closing }, lent }
+        Self { idle: Idle { stream, opened: now, since: now, kept_for: None, closing }, lent }
     }
 
     pub(super) fn stream(&mut self) -> &mut TcpStream {
@@ -90,13 +90,13 @@ impl Conn {
     pub(super) fn heed(&mut self, keeps_idle: Option<Duration>) {
         if let Some(keeps_idle) = keeps_idle {
             // A second less, since the endpoint's clock started before ours.
-            self.idle.keeps_idle = Some(ticks(keeps_idle.saturating_sub(Duration::from_secs(1))));
+            self.idle.kept_for = Some(ticks(keeps_idle.saturating_sub(Duration::from_secs(1))));
         }
     }
 
     /// Gives it back to its pool.
     pub(super) fn give_back(mut self) {
-        self.idle.idle_since = coarse::now();
+        self.idle.since = coarse::now();
         let Self { idle, lent } = self;
         lent.pool().put(idle);
     }

@@ -251,23 +251,19 @@ impl Pinger {
         self.look.restart();
         // Begins to wait for the next look.
         self.look.exceeded(cx);
-        match self.asked {
-            Some(asked) => {
-                if self.ping_pong.poll_pong(cx).is_ready() {
-                    self.asked = None;
-                }
-                self.asked.is_some() && coarse::now() - asked > ticks(PING_TIMEOUT)
+        if let Some(asked) = self.asked {
+            if self.ping_pong.poll_pong(cx).is_ready() {
+                self.asked = None;
             }
-            None => {
-                let is_silent = coarse::now() - moved > ticks(PING_EVERY);
-                if is_used && is_silent && self.ping_pong.send_ping(Ping::opaque()).is_ok() {
-                    self.asked = Some(coarse::now());
-                    // Has the ping written: this wakes the connection's task, which is ours.
-                    cx.waker().wake_by_ref();
-                }
-                false
-            }
+            return self.asked.is_some() && coarse::now() - asked > ticks(PING_TIMEOUT);
         }
+        let is_silent = coarse::now() - moved > ticks(PING_EVERY);
+        if is_used && is_silent && self.ping_pong.send_ping(Ping::opaque()).is_ok() {
+            self.asked = Some(coarse::now());
+            // Has the ping written: this wakes the connection's task, which is ours.
+            cx.waker().wake_by_ref();
+        }
+        false
     }
 }
 
