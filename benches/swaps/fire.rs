@@ -7,8 +7,8 @@ use crate::server::{Server, exchange};
 use crate::support::Outcome;
 use crate::support::rig::Rig;
 
-/// Swaps per second.
-pub(crate) const RATES: [u32; 3] = [0, 10, 1_000];
+/// Swaps per second. The second is the first again: how far the two are apart is what the run cannot resolve.
+pub(crate) const RATES: [u32; 4] = [0, 0, 10, 1_000];
 /// Publications of which the time until the worker uses them is taken, in each round.
 const ACKNOWLEDGED: u32 = 100;
 /// After a change of the rate, and not looked at.

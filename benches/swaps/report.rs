@@ -9,6 +9,8 @@ use crate::support::stats::Spread;
 
 /// What is promised with 1,000 routes and 1,000 swaps a second: p99 in relation to itself without swaps.
 const RATIO_MAX: f64 = 1.15;
+/// Where in [`RATES`] is nothing but the first once more.
+const AGAIN: usize = 1;
 /// Growth of memory from the first tenth of the swaps to the last that is not the allocator's breathing.
 const GROWTH_MAX: f64 = 1.05;
 
@@ -44,7 +46,7 @@ fn line(index: usize, rounds: &[Round]) -> Value {
     let requests: u64 = rounds.iter().map(|round| round.samples[index].requests).sum();
     println!(
         "  {:>8} {:>9.0} {:>9.0} {:<26} {:<26} {:>9}   {:<22}",
-        RATES[index],
+        if index == AGAIN { "0 again".to_owned() } else { RATES[index].to_string() },
         made.median,
         p50.median,
         p99.show(0),
@@ -82,27 +84,35 @@ pub(crate) fn memory(memory: &Memory) -> Value {
 pub(crate) fn verdict(fire: &[Value], memory: &Value) -> bool {
     println!();
     let mut kept = true;
-    let mut say = |held: bool, what: String| {
-        println!("{} {what}", if held { "kept:  " } else { "MISSED:" });
-        kept &= held;
+    let mut say = |word: &str, what: String| {
+        println!("{word:<11} {what}");
+        kept &= word != "MISSED:";
     };
     if let Some(case) = fire.iter().find(|case| case["routes"] == 1_000) {
-        let ratio = case["rates"][RATES.len() - 1]["p99_ratio"]["median"].as_f64().unwrap_or(f64::MAX);
+        let ratio = |index: usize| case["rates"][index]["p99_ratio"]["median"].as_f64().unwrap_or(f64::MAX);
+        let (swapped, again) = (ratio(RATES.len() - 1), ratio(AGAIN));
+        let noisy = again.max(1.0 / again) > RATIO_MAX;
+        let word = if noisy { "UNRESOLVED:" } else { word_for(swapped <= RATIO_MAX) };
         say(
-            ratio <= RATIO_MAX,
+            word,
             format!(
-                "1,000 routes: p99 with 1,000 swaps/s is {ratio:.2} of itself without, at most {RATIO_MAX}"
+                "1,000 routes: p99 with 1,000 swaps/s is {swapped:.2} of itself without, at most {RATIO_MAX} \
+                 (without again: {again:.2})"
             ),
         );
     }
-    say(true, "no error: every request was answered with 200 by a pod".to_owned());
+    say("kept:", "no error: every request was answered with 200 by a pod".to_owned());
     let sizes: Vec<f64> =
         memory["resident_kib"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
     let growth = sizes.last().copied().unwrap_or(1.0) / sizes.get(1).copied().unwrap_or(1.0);
     let swaps = &memory["swaps"];
     say(
-        growth <= GROWTH_MAX,
+        word_for(growth <= GROWTH_MAX),
         format!("memory after {swaps} swaps is {growth:.3} of that after a tenth of them"),
     );
     kept
+}
+
+fn word_for(kept: bool) -> &'static str {
+    if kept { "kept:" } else { "MISSED:" }
 }
