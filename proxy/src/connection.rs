@@ -1,6 +1,6 @@
 //! One client connection, from its first byte to its last.
 //!
-//! HTTP/1.1 and HTTP/2 with prior knowledge share a port: the [first bytes](first_bytes) tell them apart. hyper speaks the
+//! HTTP/1.1 and HTTP/2 with prior knowledge share a port: the [first bytes](mod@first_bytes) tell them apart. hyper speaks the
 //! protocol ([`http1`], [`http2`]); what is ours is when a connection must end: a head that does not arrive, idleness, draining
 //! ([`state`]).
 //!
