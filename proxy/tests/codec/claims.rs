@@ -131,7 +131,8 @@ fn by_the_rfc(mut bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let (size, extension) = line.split_at(digits);
         let size = u64::from_str_radix(std::str::from_utf8(size).ok()?, 16).ok().filter(|_| digits <= 32)?;
-        let extension = extension.trim_ascii_start();
+        let padding = extension.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        let extension = &extension[padding..];
         if !(extension.is_empty() || extension.starts_with(b";")) {
             return None;
         }
@@ -142,7 +143,8 @@ fn by_the_rfc(mut bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
         data.extend(chunk);
         bytes = rest.strip_prefix(b"\r\n")?;
     }
-    loop {
+    // As many fields as are taken, and the empty line.
+    for _ in 0..=100 {
         let line = line(&mut bytes)?;
         if line.is_empty() {
             return Some((data, bytes.len()));
@@ -152,6 +154,7 @@ fn by_the_rfc(mut bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
         let mut fields = [httparse::EMPTY_HEADER; 1];
         httparse::parse_headers(&field, &mut fields).ok().filter(httparse::Status::is_complete)?;
     }
+    None
 }
 
 /// The next line, which ends with CR LF and has neither inside.
