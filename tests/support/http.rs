@@ -155,7 +155,13 @@ impl Connection {
     /// Reads more; false at the end.
     fn fill(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 16 * 1024];
-        let count = self.stream.read(&mut buffer)?;
+        // A stopped and continued process gets EINTR from a socket with a timeout, whatever its signal handlers say: signal(7).
+        let count = loop {
+            match self.stream.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.ahead.extend(&buffer[..count]);
         Ok(count > 0)
     }
