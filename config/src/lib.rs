@@ -12,6 +12,7 @@
 mod fields;
 mod lower;
 pub mod model;
+pub mod observation;
 pub mod problem;
 mod reading;
 pub mod snapshot;

@@ -67,6 +67,7 @@ fn lower_kind(root: &At<'_>, kind: Kind) -> Option<Object> {
         Kind::GatewayClass => gateway_class::lower(&fields, metadata).map(Object::GatewayClass),
         Kind::Gateway => gateway::lower(&fields, metadata).map(Object::Gateway),
         Kind::HttpRoute => http_route::lower(&fields, metadata).map(Object::HttpRoute),
+        Kind::Rollout | Kind::AnalysisTemplate | Kind::Deployment | Kind::ReplicaSet => None,
     }
 }
 

@@ -11,6 +11,7 @@ mod gateway;
 mod host;
 mod name;
 mod pod;
+mod rollout;
 mod route;
 mod service;
 
@@ -23,6 +24,11 @@ pub use name::{
     Kind, LabelRequirement, LabelSelector, Labels, Meta, ObjectId, ObjectName, Origin, Timestamp,
 };
 pub use pod::{ContainerPort, Pod, Probe, ProbeAction};
+pub use rollout::{
+    Amount, Analyses, AnalysisMetric, AnalysisTemplate, BackgroundAnalysis, BlueGreen, Canary, CanaryScale,
+    HeaderRoute, JudgeSpec, Preview, Provider, Reaction, RollingUpdate, Rollout, Share, Step, StepAction,
+    Sticky, Strategy, TemplateRef, Workload,
+};
 pub use route::{
     BackendRef, Filter, HeaderEdits, HeaderMatch, HttpMatch, HttpRoute, HttpRouteRule, ParentKind, ParentRef,
     PathMatch, PathRewrite, Pattern, QueryMatch, Rank, Redirect, RedirectScheme, Rewrite, Timeouts,
@@ -47,6 +53,12 @@ pub enum Object {
     Gateway(Gateway),
     /// Rules that match requests and say where they go.
     HttpRoute(HttpRoute),
+    /// Moves a Service's traffic from one revision to another.
+    Rollout(Rollout),
+    /// Metrics from outside that a rollout waits for.
+    AnalysisTemplate(AnalysisTemplate),
+    /// Facts about revisions.
+    Workload(Workload),
 }
 
 impl Object {
@@ -60,6 +72,9 @@ impl Object {
             Self::GatewayClass(class) => &class.meta,
             Self::Gateway(gateway) => &gateway.meta,
             Self::HttpRoute(route) => &route.meta,
+            Self::Rollout(rollout) => &rollout.meta,
+            Self::AnalysisTemplate(template) => &template.meta,
+            Self::Workload(workload) => &workload.meta,
         }
     }
 

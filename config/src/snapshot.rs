@@ -11,7 +11,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use crate::model::{AppProtocol, Filter, Hostname, HttpMatch, ObjectName, Origin, Timeouts};
+use crate::model::{
+    AppProtocol, Filter, HeaderMatch, Hostname, HttpMatch, ObjectName, Origin, Sticky, Timeouts,
+};
+use crate::observation::SLOW_BOUNDS;
 
 /// Counts published snapshots from 1. It never goes backwards within a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -224,7 +227,7 @@ impl InvalidTarget {
 }
 
 /// One port of a Service, resolved to its endpoints.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Backend {
     /// The Service.
     pub service: ObjectName,
@@ -232,6 +235,74 @@ pub struct Backend {
     pub port: u16,
     /// All its endpoints, ready or not, in a stable order; identities are distinct.
     pub endpoints: Vec<Endpoint>,
+    /// How a Rollout divides the Service's traffic between revisions; without it every ready endpoint is as good as any.
+    pub rollout: Option<Arc<RevisionSplit>>,
+}
+
+/// How a Rollout divides a Service's traffic between the revisions of its endpoints, in every rule that leads there. Each
+/// such rule has a sequence of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RevisionSplit {
+    /// The Rollout.
+    pub rollout: ObjectName,
+    /// Which of its runs this is: evidence of different runs is not mixed.
+    pub run: u64,
+    /// Changes whenever the shares or the slow bounds do: a block of requests that sees two epochs is no evidence.
+    pub epoch: u64,
+    /// What the judge compares; `None` while there is nothing to compare.
+    pub compared: Option<Compared>,
+    /// Shares in millionths, which are 1,000,000 in sum; revisions are distinct. One that has a share and no ready endpoint is
+    /// the stable revision: its share is answered with 503 `stable_unavailable`.
+    pub shares: Vec<RevisionShare>,
+    /// What keeps a user on one revision.
+    pub sticky: Option<Sticky>,
+    /// Mixed into sticky keys: differs between rollouts, equal on every proxy.
+    pub salt: u64,
+    /// Requests that go to a revision whatever its share is; the first that matches counts. Without a ready endpoint there
+    /// they are answered with 503 `revision_unavailable`.
+    pub routes: Vec<RevisionRoute>,
+}
+
+/// What the judge compares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// The one that is asked about.
+    pub canary: Arc<str>,
+    /// The one that is known.
+    pub stable: Arc<str>,
+    /// Indexes into [`DURATION_BOUNDS_US`](crate::observation::DURATION_BOUNDS_US): a request is slow if it takes longer.
+    pub slow: [Option<u8>; SLOW_BOUNDS],
+}
+
+/// One revision's share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevisionShare {
+    /// Which revision.
+    pub revision: Arc<str>,
+    /// Millionths that it gets.
+    pub millionths: u32,
+    /// Millionths that it should get: more than it gets where it has no ready endpoint.
+    pub wanted: u32,
+}
+
+/// Requests that go to a revision whatever its share is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RevisionRoute {
+    /// For people.
+    pub name: Arc<str>,
+    /// Which requests.
+    pub condition: RevisionCondition,
+    /// Where they go.
+    pub revision: Arc<str>,
+}
+
+/// Which requests a [`RevisionRoute`] is for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RevisionCondition {
+    /// Those with all of these headers.
+    Headers(Vec<HeaderMatch>),
+    /// Those for this host.
+    Host(Hostname),
 }
 
 /// One address that serves a Service.
@@ -264,6 +335,8 @@ pub struct EndpointId {
 pub enum EndpointState {
     /// Gets requests.
     Ready,
+    /// Gets none: a rolling update has not admitted it yet, or has withdrawn it. It stays warm.
+    Withdrawn,
     /// Gets none: its Ready condition or a probe says no.
     Unready,
     /// Gets none: it is going away; what is in flight finishes.
@@ -275,6 +348,7 @@ impl EndpointState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
+            Self::Withdrawn => "withdrawn",
             Self::Unready => "unready",
             Self::Terminating => "terminating",
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use watershed_config::model::{
-    EndpointSlice, Gateway, GatewayClass, HttpRoute, Kind, Meta, Object, ObjectId, ObjectName, Pod, Service,
+    AnalysisTemplate, EndpointSlice, Gateway, GatewayClass, HttpRoute, Kind, Meta, Object, ObjectId,
+    ObjectName, Pod, Rollout, Service, Workload,
 };
 
 /// The current objects. Cloning is cheap enough for a test, not for every change.
@@ -99,6 +100,35 @@ impl Catalog {
     pub fn http_routes(&self) -> impl Iterator<Item = &HttpRoute> {
         self.iter()
             .filter_map(|object| if let Object::HttpRoute(route) = &**object { Some(route) } else { None })
+    }
+
+    /// The Rollout of this name.
+    pub fn rollout(&self, name: &ObjectName) -> Option<&Rollout> {
+        match &**self.get(&ObjectId { kind: Kind::Rollout, name: name.clone() })? {
+            Object::Rollout(rollout) => Some(rollout),
+            _ => None,
+        }
+    }
+
+    /// The analysis template of this name.
+    pub fn analysis_template(&self, name: &ObjectName) -> Option<&AnalysisTemplate> {
+        match &**self.get(&ObjectId { kind: Kind::AnalysisTemplate, name: name.clone() })? {
+            Object::AnalysisTemplate(template) => Some(template),
+            _ => None,
+        }
+    }
+
+    /// All Rollouts.
+    pub fn rollouts(&self) -> impl Iterator<Item = &Rollout> {
+        self.iter()
+            .filter_map(|object| if let Object::Rollout(rollout) = &**object { Some(rollout) } else { None })
+    }
+
+    /// All Deployments and `ReplicaSet`s.
+    pub fn workloads(&self) -> impl Iterator<Item = &Workload> {
+        self.iter().filter_map(
+            |object| if let Object::Workload(workload) = &**object { Some(workload) } else { None },
+        )
     }
 
     /// All namespaces that are written.

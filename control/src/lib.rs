@@ -19,6 +19,7 @@ pub mod load;
 mod probe;
 pub mod readiness;
 pub mod resolve;
+pub mod rollout;
 mod source;
 pub mod state_dir;
 pub mod status;

@@ -109,7 +109,8 @@ impl<'a> Resolver<'a> {
         self.add_slices(&slices, port, &mut endpoints);
         endpoints.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
         endpoints.dedup_by(|a, b| a.id == b.id);
-        let backend = Arc::new(Backend { service: name.clone(), port: port.port.get(), endpoints });
+        let backend =
+            Arc::new(Backend { service: name.clone(), port: port.port.get(), endpoints, rollout: None });
         Resolution { backend, selected, without_port, slices }
     }
 

@@ -24,6 +24,14 @@ pub enum Kind {
     Gateway,
     /// `gateway.networking.k8s.io` `HTTPRoute`.
     HttpRoute,
+    /// `watershed.dev` Rollout.
+    Rollout,
+    /// `watershed.dev` `AnalysisTemplate`.
+    AnalysisTemplate,
+    /// `apps/v1` Deployment, for facts about revisions.
+    Deployment,
+    /// `apps/v1` `ReplicaSet`, for facts about revisions.
+    ReplicaSet,
 }
 
 impl Kind {
@@ -37,6 +45,10 @@ impl Kind {
             Self::GatewayClass => "GatewayClass",
             Self::Gateway => "Gateway",
             Self::HttpRoute => "HTTPRoute",
+            Self::Rollout => "Rollout",
+            Self::AnalysisTemplate => "AnalysisTemplate",
+            Self::Deployment => "Deployment",
+            Self::ReplicaSet => "ReplicaSet",
         }
     }
 

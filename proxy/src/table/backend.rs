@@ -84,6 +84,7 @@ mod tests {
                 service: ObjectName::new("default", "hello"),
                 port: 80,
                 endpoints: vec![],
+                rollout: None,
             }),
             known: Box::new([]),
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
+use watershed_config::observation::DURATION_BOUNDS_US;
 
 use crate::reason::Reason;
 
@@ -24,12 +25,6 @@ impl Counter {
         self.0.load(Relaxed)
     }
 }
-
-/// Upper bounds of the duration buckets, in microseconds.
-pub const DURATION_BOUNDS_US: [u64; 20] = [
-    250, 500, 1_000, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000, 25_000, 50_000, 75_000, 100_000, 250_000,
-    500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000, 60_000_000,
-];
 
 /// A histogram of durations with a single writer.
 #[derive(Debug, Default)]

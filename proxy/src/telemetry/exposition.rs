@@ -8,9 +8,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::cells::{CodeClass, DURATION_BOUNDS_US, SeriesKey, SeriesSet, Sums, WorkerCells};
+use super::cells::{CodeClass, SeriesKey, SeriesSet, Sums, WorkerCells};
 use crate::table::Action;
 use crate::worker::Shared;
+use watershed_config::observation::DURATION_BOUNDS_US;
 
 /// A family of metrics in the making.
 #[derive(Debug)]

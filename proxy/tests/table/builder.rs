@@ -102,7 +102,8 @@ pub(crate) fn rule_of(name: &str, arms: Vec<Arm>) -> Arc<Rule> {
 
 /// An arm to Service `default/NAME` with these ready endpoints.
 pub(crate) fn arm(weight: u32, service: &str, endpoints: Vec<Endpoint>) -> Arm {
-    let backend = Backend { service: ObjectName::new("default", service), port: 80, endpoints };
+    let backend =
+        Backend { service: ObjectName::new("default", service), port: 80, endpoints, rollout: None };
     Arm { weight, target: Target::Backend(Arc::new(backend)), filters: vec![] }
 }
 

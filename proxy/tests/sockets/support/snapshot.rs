@@ -31,7 +31,7 @@ pub(crate) fn with_state(endpoint: &Endpoint, state: EndpointState) -> Endpoint 
 /// A Service's endpoints.
 pub(crate) fn backend(service: &str, endpoints: &[Endpoint]) -> Arc<Backend> {
     let service = ObjectName::new("default", service);
-    Arc::new(Backend { service, port: 80, endpoints: endpoints.to_vec() })
+    Arc::new(Backend { service, port: 80, endpoints: endpoints.to_vec(), rollout: None })
 }
 
 /// A share for a backend.

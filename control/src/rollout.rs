@@ -1,0 +1,3 @@
+//! Rollouts: one pure engine that decides, a journal that remembers, a judge that compares.
+
+pub mod view;
