@@ -138,6 +138,13 @@ impl BlockTable {
         self.0[kind.index()] += blocks;
     }
 
+    /// Adds another table.
+    pub fn absorb(&mut self, other: &Self) {
+        for (count, more) in self.0.iter_mut().zip(&other.0) {
+            *count += more;
+        }
+    }
+
     /// What came since an earlier state of the same table; a table that began anew is new as a whole.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {

@@ -9,6 +9,7 @@
 //!
 //! Deliberately absent: the data plane. Snapshots leave through a `watch` channel; who carries traffic is not known here.
 
+pub mod analysis;
 pub mod assemble;
 pub mod catalog;
 mod client;

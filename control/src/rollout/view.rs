@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// Where a rollout stands, in Argo's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Phase {
     /// Getting further.
     Progressing,
     /// Waiting for somebody, or for a pause to end.
     Paused,
     /// The stable revision is the wanted one and has all the traffic.
+    #[default]
     Healthy,
     /// Something is wrong: it cannot start, or a deadline has passed.
     Degraded,
@@ -38,7 +39,7 @@ impl Phase {
 }
 
 /// A rollout as it stands. Times are milliseconds since 1970; shares are percentages.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutView {
     /// Its namespace.
