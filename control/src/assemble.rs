@@ -31,6 +31,7 @@ use watershed_config::snapshot::{Candidate, Generation, Snapshot, VirtualHost};
 use crate::catalog::Catalog;
 use crate::readiness::Readiness;
 use crate::resolve::Resolver;
+use crate::rollout::plan::Plans;
 use attach::Attachments;
 use binds::Binds;
 use hosts::ServiceCandidates;
@@ -38,9 +39,11 @@ use names::Names;
 use report::{Report, warning};
 use rules::{Named, Ranked, Rules};
 
-/// What the command line adds to the manifests.
+/// What goes into a snapshot besides manifests and readiness.
 #[derive(Debug, Clone, Default)]
 pub struct AssembleOptions {
+    /// What rollouts want, by Service.
+    pub plans: Plans,
     /// Where every Service answers by name; `None` switches it off.
     pub service_listener: Option<SocketAddr>,
 }
@@ -66,7 +69,7 @@ pub fn assemble(
     let services = Names::new(Kind::Service, catalog.services().map(|service| service.meta.name()));
     let gateways = classes::divide_gateways(catalog, &mut report);
     let attachments = attach::attach(catalog, &gateways, &services, &mut report);
-    let resolver = Resolver::new(catalog, readiness);
+    let resolver = Resolver::new(catalog, readiness, &options.plans);
     let mut rules = Rules { catalog, services: &services, resolver, named: Named::default() };
     let of_routes: Vec<Vec<Ranked>> = attachments
         .routes

@@ -8,6 +8,7 @@
 //! Deliberately absent: deciding anything. The ledger, the gauges and `assemble` do, and they are pure.
 
 mod debounce;
+mod rollouts;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -23,12 +24,15 @@ use watershed_config::Problem;
 use watershed_config::snapshot::Snapshot;
 
 use crate::assemble::AssembleOptions;
-use crate::engine::{Engine, Looked};
+use crate::engine::{Engine, Heard, Looked};
 use crate::probe::{Prober, Report};
+use crate::rollout::board::Board;
 use crate::state_dir::StateDir;
 use crate::status::Status;
 use crate::wake::Wake;
 use debounce::Debounce;
+pub use rollouts::Observe;
+use rollouts::RolloutLoop;
 
 /// How often the directories are looked at where they cannot be watched.
 const POLL_INTERVAL_UNWATCHED: Duration = Duration::from_secs(1);
@@ -94,6 +98,8 @@ pub struct Running {
     pub status: watch::Receiver<Arc<Status>>,
     /// Asks for a look at everything.
     pub reload: Reload,
+    /// Shows rollouts and takes verbs.
+    pub rollouts: Arc<Board>,
     /// Has to be run for anything to change.
     pub driver: Driver,
 }
@@ -126,6 +132,7 @@ pub struct Driver {
     verdicts: Debounce,
     last_look: Instant,
     recheck: Option<Instant>,
+    rollouts: RolloutLoop,
 }
 
 /// Reads everything, runs every probe once and assembles the first generation. The directories are watched from before they
@@ -136,7 +143,7 @@ pub struct Driver {
 pub async fn start(options: Options) -> Result<Running, StartError> {
     let (wake, reload) = (Arc::<Wake>::default(), Arc::new(Notify::new()));
     let Options { paths, state_dir, lenient, service_listener, poll_interval, quiet, burst_max } = options;
-    let assembling = AssembleOptions { service_listener };
+    let assembling = AssembleOptions { service_listener, ..AssembleOptions::default() };
     let for_engine = Arc::clone(&wake);
     let opened = tokio::task::spawn_blocking(move || {
         let mut engine = Engine::new(paths, state_dir, assembling, for_engine);
@@ -160,6 +167,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     prober.started();
     let pods = prober.verdicts();
     let assembled = tokio::task::spawn_blocking(move || {
+        // Listeners open only after what is journaled is in the first snapshot.
+        engine.tick_rollouts(Heard::default());
         let snapshot = engine.assemble();
         let status = engine.report(pods);
         (engine, snapshot, status)
@@ -167,7 +176,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let (engine, snapshot, status) = assembled.await.map_err(|_| StartError::Bug)?;
     let (snapshots, published) = watch::channel(snapshot);
     let (status, reported) = watch::channel(status);
+    let (board, rollouts) = RolloutLoop::new();
+    board.show(engine.rollouts.views());
     let mut driver = Driver {
+        rollouts,
         engine: Some(engine),
         prober,
         reports,
@@ -182,21 +194,27 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         recheck: None,
     };
     driver.plan(&looked);
-    Ok(Running { snapshots: published, status: reported, reload: Reload(reload), driver })
+    Ok(Running { snapshots: published, status: reported, reload: Reload(reload), rollouts: board, driver })
 }
 
 impl Driver {
+    /// Rollouts see what the data plane has counted through this from now on.
+    pub fn observe_with(&mut self, observe: Observe) {
+        self.rollouts.observe_with(observe);
+    }
+
     /// Follows every change until `shutdown` is ready. Cancelling it, or its end, stops all probes and writes what is left to
     /// be written; the last snapshot stays.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         loop {
-            let due = tokio::time::Instant::from_std(self.due());
+            let due = tokio::time::Instant::from_std(self.due().1);
             tokio::select! {
                 () = &mut shutdown => break,
                 heard = self.wake.rung() => self.changes.note_span(heard),
                 () = self.reload.notified() => self.reload(),
                 Some(report) = self.reports.recv() => self.take(report),
+                () = self.rollouts.heard() => {}
                 () = sleep_until(due) => self.step().await,
             }
             if self.engine.is_none() {
@@ -210,13 +228,15 @@ impl Driver {
         tokio::task::spawn_blocking(move || drop(self.engine.take())).await.ok();
     }
 
-    /// When the next step is due.
-    fn due(&self) -> Instant {
+    /// When the next look is due, and the next step.
+    fn due(&self) -> (Instant, Instant) {
         let polling = self.engine.as_ref().is_some_and(Engine::needs_polling);
         let interval =
             if polling { self.poll_interval.min(POLL_INTERVAL_UNWATCHED) } else { self.poll_interval };
         let poll = self.last_look + interval;
-        [self.changes.due(), self.verdicts.due(), self.recheck].into_iter().flatten().fold(poll, Instant::min)
+        let look = [self.changes.due(), self.recheck].into_iter().flatten().fold(poll, Instant::min);
+        let tick = (self.has_rollouts() || self.rollouts.is_asked()).then(|| self.rollouts.due());
+        (look, [self.verdicts.due(), tick].into_iter().flatten().fold(look, Instant::min))
     }
 
     fn reload(&mut self) {
@@ -244,11 +264,8 @@ impl Driver {
             self.take(report);
         }
         let now = Instant::now();
-        let only_verdicts = self.verdicts.is_due(now)
-            && !self.changes.is_due(now)
-            && self.recheck.is_none_or(|recheck| recheck > now);
         let mut looked = Looked::default();
-        if !only_verdicts {
+        if self.due().0 <= now {
             self.changes.clear();
             looked = self.work(Engine::look).await.unwrap_or_default();
             self.plan(&looked);
@@ -260,6 +277,12 @@ impl Driver {
         if self.verdicts.is_due(now) {
             self.verdicts.clear();
             stale = true;
+            if let Some(engine) = &mut self.engine {
+                engine.unseen_by_rollouts = true;
+            }
+        }
+        if stale || self.rollouts.due() <= now {
+            stale |= self.tick_rollouts().await;
         }
         if stale && let Some(snapshot) = self.work(Engine::assemble).await {
             self.snapshots.send_replace(snapshot);
@@ -270,6 +293,23 @@ impl Driver {
                 self.status.send_replace(status);
             }
         }
+    }
+
+    fn has_rollouts(&self) -> bool {
+        self.engine.as_ref().is_some_and(Engine::has_rollouts)
+    }
+
+    /// Lets rollouts decide; true if that changes the snapshot.
+    async fn tick_rollouts(&mut self) -> bool {
+        if !self.has_rollouts() && !self.rollouts.is_asked() {
+            return false;
+        }
+        let heard = self.rollouts.take();
+        let changed = self.work(move |engine| engine.tick_rollouts(heard)).await.unwrap_or(false);
+        if let Some(engine) = &self.engine {
+            self.rollouts.ticked(&engine.rollouts);
+        }
+        changed
     }
 
     /// Remembers when a look wants to be followed by another.

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use watershed_config::observation::Observation;
 use watershed_config::snapshot::{Generation, Snapshot};
 use watershed_config::{Problem, Severity};
 use xxhash_rust::xxh3::Xxh3Default;
@@ -18,6 +19,8 @@ use crate::assemble::{AssembleOptions, assemble};
 use crate::catalog::Catalog;
 use crate::probe::PodVerdict;
 use crate::readiness::Readiness;
+use crate::rollout::board::Submitted;
+use crate::rollout::keeper::{Input, Keeper, Measurement};
 use crate::source::directory::Directory;
 use crate::source::ledger::Ledger;
 use crate::source::watch::Watcher;
@@ -37,6 +40,9 @@ pub(crate) struct Engine {
     pub(crate) readiness: Readiness,
     options: AssembleOptions,
     generation: Generation,
+    pub(crate) rollouts: Keeper,
+    /// Readiness or manifests have changed since the rollouts were looked at.
+    pub(crate) unseen_by_rollouts: bool,
     /// What was found wrong between objects at the last assembling.
     between: Vec<Problem>,
     memory: Memory,
@@ -47,6 +53,14 @@ pub(crate) struct Engine {
     applied_at: SystemTime,
     read_duration: Duration,
     assemble_duration: Duration,
+}
+
+/// What rollouts hear of the world outside the catalog.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) observation: Observation,
+    pub(crate) verbs: Vec<Submitted>,
+    pub(crate) measurements: Vec<Measurement>,
 }
 
 /// What a look means for the driver.
@@ -70,6 +84,8 @@ impl Engine {
         options: AssembleOptions,
         wake: Arc<Wake>,
     ) -> Self {
+        let writable = state.as_ref().filter(|state| state.is_writable());
+        let rollouts = Keeper::open(writable.map(StateDir::path));
         let (memory, copies) = Memory::open(state, &paths);
         let roots = paths.iter().map(|path| Arc::from(path.as_path()));
         Self {
@@ -79,6 +95,8 @@ impl Engine {
             readiness: Readiness::default(),
             options,
             generation: Generation::default(),
+            rollouts,
+            unseen_by_rollouts: true,
             between: Vec::new(),
             memory,
             logged: HashSet::new(),
@@ -123,6 +141,7 @@ impl Engine {
             self.read_duration = began.elapsed();
         }
         self.memory.submit(outcome.store);
+        self.unseen_by_rollouts |= outcome.changed;
         tracing::debug!(
             files = look.files,
             read = look.read,
@@ -132,12 +151,34 @@ impl Engine {
         Looked { changed: outcome.changed, news, again, recheck: outcome.recheck }
     }
 
+    /// Whether there is any rollout to look after.
+    pub(crate) fn has_rollouts(&self) -> bool {
+        !self.rollouts.is_idle(self.ledger.catalog())
+    }
+
+    /// Lets every rollout decide; true if a snapshot has to be assembled for it.
+    pub(crate) fn tick_rollouts(&mut self, heard: Heard) -> bool {
+        let Heard { observation, verbs, measurements } = heard;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        self.rollouts.tick(Input {
+            catalog: self.ledger.catalog(),
+            readiness: &self.readiness,
+            changed: std::mem::take(&mut self.unseen_by_rollouts),
+            observation,
+            verbs,
+            measurements,
+            now,
+        })
+    }
+
     /// Assembles the next generation.
     pub(crate) fn assemble(&mut self) -> Arc<Snapshot> {
         let began = Instant::now();
         let generation = Generation(self.generation.0 + 1);
+        self.options.plans.clone_from(self.rollouts.plans());
         let assembled = assemble(self.ledger.catalog(), &self.readiness, &self.options, generation);
         self.generation = generation;
+        self.rollouts.published(generation);
         self.between = assembled.problems;
         self.assemble_duration = began.elapsed();
         self.applied_at = SystemTime::now();

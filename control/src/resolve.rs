@@ -32,7 +32,8 @@ use watershed_config::snapshot::{Backend, Endpoint, EndpointId, EndpointState};
 
 use crate::catalog::Catalog;
 use crate::readiness::Readiness;
-use pods::PodIndex;
+use crate::rollout::plan::Plans;
+pub(crate) use pods::PodIndex;
 
 /// The labels that name a pod's revision, the first that is there counts (see [`Endpoint::revision`]).
 const REVISION_LABELS: [&str; 3] = ["pod-template-hash", "version", "app.kubernetes.io/version"];
@@ -42,6 +43,7 @@ const REVISION_LABELS: [&str; 3] = ["pod-template-hash", "version", "app.kuberne
 pub struct Resolver<'a> {
     catalog: &'a Catalog,
     readiness: &'a Readiness,
+    plans: &'a Plans,
     pods: PodIndex<'a>,
     slices: HashMap<&'a ObjectName, Vec<&'a EndpointSlice>>,
     resolved: HashMap<(&'a ObjectName, NonZeroU16), Resolution<'a>>,
@@ -64,7 +66,7 @@ pub struct Resolution<'a> {
 
 impl<'a> Resolver<'a> {
     /// Prepares to resolve the Services of a catalog: one pass over its pods and slices.
-    pub fn new(catalog: &'a Catalog, readiness: &'a Readiness) -> Self {
+    pub fn new(catalog: &'a Catalog, readiness: &'a Readiness, plans: &'a Plans) -> Self {
         let mut slices: HashMap<&ObjectName, Vec<&EndpointSlice>> = HashMap::new();
         for slice in catalog.endpoint_slices() {
             if let Some(service) = &slice.service {
@@ -72,7 +74,7 @@ impl<'a> Resolver<'a> {
             }
         }
         let pods = PodIndex::new(catalog);
-        Self { catalog, readiness, pods, slices, resolved: HashMap::new(), no_revision: Arc::from("") }
+        Self { catalog, readiness, plans, pods, slices, resolved: HashMap::new(), no_revision: Arc::from("") }
     }
 
     /// The endpoints of one of a Service's ports.
@@ -101,40 +103,55 @@ impl<'a> Resolver<'a> {
         let mut endpoints = Vec::with_capacity(selected);
         for pod in pods {
             match pod_port(pod, &port.target) {
-                Some(number) => endpoints.push(self.pod_endpoint(pod, number, port)),
+                Some(number) => endpoints.push(self.pod_endpoint(name, pod, number, port)),
                 None => without_port.push(pod),
             }
         }
         let slices = self.slices.get(name).cloned().unwrap_or_default();
-        self.add_slices(&slices, port, &mut endpoints);
+        self.add_slices(name, &slices, port, &mut endpoints);
         endpoints.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
         endpoints.dedup_by(|a, b| a.id == b.id);
-        let backend =
-            Arc::new(Backend { service: name.clone(), port: port.port.get(), endpoints, rollout: None });
+        let rollout = self.plans.get(name).map(|plan| {
+            plan.withdraw(&mut endpoints);
+            Arc::new(plan.split(&endpoints))
+        });
+        let backend = Arc::new(Backend { service: name.clone(), port: port.port.get(), endpoints, rollout });
         Resolution { backend, selected, without_port, slices }
     }
 
-    fn pod_endpoint(&self, pod: &Pod, number: NonZeroU16, port: &ServicePort) -> Endpoint {
+    fn pod_endpoint(
+        &self,
+        service: &ObjectName,
+        pod: &Pod,
+        number: NonZeroU16,
+        port: &ServicePort,
+    ) -> Endpoint {
         let address = SocketAddr::new(pod.ip, number.get());
         let uid = Arc::clone(&pod.meta.uid);
         Endpoint {
             id: EndpointId { uid, address, protocol: port.app_protocol },
             pod: pod.meta.name().clone(),
-            revision: self.revision(&pod.meta.labels),
+            revision: self.revision(service, &pod.meta.labels),
             state: self.pod_state(pod),
         }
     }
 
     /// Adds what slices say, except for addresses that a pod has already given. Of one address in several slices (which
     /// Kubernetes allows for a moment) the readiest is taken.
-    fn add_slices(&self, slices: &[&EndpointSlice], port: &ServicePort, endpoints: &mut Vec<Endpoint>) {
+    fn add_slices(
+        &self,
+        service: &ObjectName,
+        slices: &[&EndpointSlice],
+        port: &ServicePort,
+        endpoints: &mut Vec<Endpoint>,
+    ) {
         let mut found = Vec::new();
         for slice in slices {
             for slice_port in slice.ports.iter().filter(|candidate| candidate.name == port.name) {
                 let protocol = slice_port.app_protocol.unwrap_or(port.app_protocol);
                 found.extend(slice.endpoints.iter().map(|endpoint| {
                     let address = SocketAddr::new(endpoint.address, slice_port.port.get());
-                    self.slice_endpoint(slice, endpoint, address, protocol)
+                    self.slice_endpoint(service, slice, endpoint, address, protocol)
                 }));
             }
         }
@@ -149,6 +166,7 @@ impl<'a> Resolver<'a> {
 
     fn slice_endpoint(
         &self,
+        service: &ObjectName,
         slice: &EndpointSlice,
         endpoint: &SliceEndpoint,
         address: SocketAddr,
@@ -163,7 +181,7 @@ impl<'a> Resolver<'a> {
             return Endpoint {
                 id: EndpointId { uid: Arc::clone(&pod.meta.uid), address, protocol },
                 pod: pod.meta.name().clone(),
-                revision: self.revision(&pod.meta.labels),
+                revision: self.revision(service, &pod.meta.labels),
                 state: said.max(self.pod_state(pod)),
             };
         }
@@ -193,8 +211,11 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn revision(&self, labels: &Labels) -> Arc<str> {
-        let revision = REVISION_LABELS.iter().find_map(|label| labels.get(*label));
+    fn revision(&self, service: &ObjectName, labels: &Labels) -> Arc<str> {
+        let revision = match self.plans.get(service) {
+            Some(plan) => labels.get(&plan.revision_label),
+            None => REVISION_LABELS.iter().find_map(|label| labels.get(*label)),
+        };
         Arc::clone(revision.unwrap_or(&self.no_revision))
     }
 }

@@ -7,11 +7,13 @@
 //! Deliberately absent: starting and stopping pods. A rollout moves traffic; how many pods there are is somebody else's work, who
 //! is told what is wished for.
 
+pub mod board;
 pub mod describe;
 pub mod engine;
 pub mod facts;
 pub mod journal;
 pub mod judge;
+pub(crate) mod keeper;
 pub mod plan;
 pub mod port;
 pub mod state;

@@ -81,7 +81,8 @@ impl Report {
         for pod in catalog.pods() {
             readiness.set(&pod.meta.uid, true);
         }
-        let options = AssembleOptions { service_listener: args.service_listener.0 };
+        let options =
+            AssembleOptions { service_listener: args.service_listener.0, ..AssembleOptions::default() };
         problems.extend(assemble(&catalog, &readiness, &options, Generation(1)).problems);
         problems.sort_by(Problem::order);
         show_excerpts(&mut problems);

@@ -124,7 +124,7 @@ fn look(args: &ExplainArgs, question: &Question) -> Result<Explanation, Failure>
     for pod in loaded.catalog.pods() {
         readiness.set(&pod.meta.uid, true);
     }
-    let options = AssembleOptions { service_listener: args.service_listener.0 };
+    let options = AssembleOptions { service_listener: args.service_listener.0, ..AssembleOptions::default() };
     let assembled = assemble(&loaded.catalog, &readiness, &options, Generation(1));
     let mut compiler = Compiler::new(1, Arc::new(SeriesSet::new(1)));
     let mut told = compiler.compile(&assembled.snapshot).explain(question);

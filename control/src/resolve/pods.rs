@@ -14,13 +14,13 @@ type LabelKey<'a> = (&'a str, &'a str, &'a str);
 /// 1,000 Services over 20,000 pods are 20 million comparisons when written as a cross product; this is one pass over the pods'
 /// labels and then only the shortest list of each selector.
 #[derive(Debug)]
-pub(super) struct PodIndex<'a> {
+pub(crate) struct PodIndex<'a> {
     carriers: HashMap<LabelKey<'a>, Vec<&'a Pod>>,
 }
 
 impl<'a> PodIndex<'a> {
     /// Indexes the catalog's pods by the labels that its Services select by.
-    pub(super) fn new(catalog: &'a Catalog) -> Self {
+    pub(crate) fn new(catalog: &'a Catalog) -> Self {
         let mut carriers: HashMap<LabelKey, Vec<&Pod>> = HashMap::new();
         for service in catalog.services() {
             for (key, value) in service.selector.iter().flatten() {
@@ -38,7 +38,7 @@ impl<'a> PodIndex<'a> {
     }
 
     /// The pods of a namespace that carry all these labels, in order of name. An empty selector selects nothing.
-    pub(super) fn select(&self, namespace: &str, selector: &Labels) -> Vec<&'a Pod> {
+    pub(crate) fn select(&self, namespace: &str, selector: &Labels) -> Vec<&'a Pod> {
         let lists = selector.iter().map(|(key, value)| {
             self.carriers.get(&(namespace, &**key, &**value)).map_or(&[][..], Vec::as_slice)
         });

@@ -7,6 +7,7 @@ use watershed_config::model::{AppProtocol, Pod, Probe, ProbeAction, SliceEndpoin
 use watershed_control::catalog::Catalog;
 use watershed_control::readiness::Readiness;
 use watershed_control::resolve::Resolver;
+use watershed_control::rollout::plan::Plans;
 
 use crate::support::{
     assembled_with_service_listener, check_problems, check_text, container_port, labels, name, pod, service,
@@ -19,7 +20,8 @@ fn check(catalog: &Catalog, expected: &str) {
 }
 
 fn check_with(catalog: &Catalog, readiness: &Readiness, expected: &str) {
-    let mut resolver = Resolver::new(catalog, readiness);
+    let plans = Plans::default();
+    let mut resolver = Resolver::new(catalog, readiness, &plans);
     let hello = catalog.service(&name("hello")).unwrap();
     let resolution = resolver.resolve(hello, &hello.ports[0]);
     let mut text = String::new();
@@ -119,7 +121,8 @@ fn hand_written_slices_match_the_port_by_name_and_may_say_what_they_speak() {
          10.0.1.1:9000 ready s-3",
     );
     let readiness = Readiness::default();
-    let mut resolver = Resolver::new(&catalog, &readiness);
+    let plans = Plans::default();
+    let mut resolver = Resolver::new(&catalog, &readiness, &plans);
     let hello = catalog.service(&name("hello")).unwrap();
     let endpoints = &resolver.resolve(hello, &hello.ports[0]).backend.endpoints;
     assert_eq!(endpoints[3].id.protocol, AppProtocol::H2c);

@@ -277,7 +277,10 @@ pub(crate) fn assembled(catalog: &Catalog) -> Assembled {
 
 /// With the service listener on its default address.
 pub(crate) fn assembled_with_service_listener(catalog: &Catalog) -> Assembled {
-    let options = AssembleOptions { service_listener: Some("127.0.0.1:8000".parse().unwrap()) };
+    let options = AssembleOptions {
+        service_listener: Some("127.0.0.1:8000".parse().unwrap()),
+        ..AssembleOptions::default()
+    };
     assemble(catalog, &Readiness::default(), &options, Generation(1))
 }
 

@@ -110,7 +110,7 @@ impl Site {
     }
 
     pub(crate) async fn try_start(self, options: Options) -> Result<World, (Self, StartError)> {
-        let Running { snapshots, status, reload, driver } = match start(options).await {
+        let Running { snapshots, status, reload, driver, .. } = match start(options).await {
             Ok(running) => running,
             Err(error) => return Err((self, error)),
         };
