@@ -4,6 +4,7 @@
 //! what nobody asked for can be reported as unknown. Readers return `None` both for what is absent and for what was wrong
 //! (and reported): an object with an error is thrown away as a whole, so the callers may go on with a default.
 
+mod choice;
 mod read;
 mod sink;
 pub(crate) mod suggest;
@@ -13,6 +14,7 @@ use std::cell::RefCell;
 use crate::problem::{Severity, Spot};
 use crate::yaml::{Entry, KeyFlaw, Node, Value};
 
+pub(crate) use choice::Choice;
 pub(crate) use read::quoted;
 pub(crate) use sink::{PROBLEMS_MAX, Sink, Source};
 

@@ -2,10 +2,12 @@
 //!
 //! Each kind has its file. What they share: every problem is reported, an error anywhere refuses the whole object, a warning
 //! leaves it served as the Gateway API says. The rules are those of the Gateway API v1.6 resource definitions (patterns,
-//! maxima and validation expressions) and of the Kubernetes 1.36 API validation.
+//! maxima and validation expressions), of the Kubernetes 1.36 API validation, and of Argo Rollouts where a Rollout has its fields.
 //!
 //! Deliberately absent: anything that needs a second object. Whether a Service exists is for the control component.
 
+mod analysis_template;
+mod conditions;
 mod durations;
 mod endpoint_slice;
 mod gateway;
@@ -15,10 +17,15 @@ mod kinds;
 mod labels;
 mod meta;
 mod names;
+mod patterns;
+mod placeholders;
 mod pod;
 mod probe;
+mod rollout;
 mod service;
+mod shares;
 mod time;
+mod workload;
 
 use crate::fields::{At, Sink, Source};
 use crate::model::{Kind, Object, ObjectId, ObjectName};
@@ -67,7 +74,9 @@ fn lower_kind(root: &At<'_>, kind: Kind) -> Option<Object> {
         Kind::GatewayClass => gateway_class::lower(&fields, metadata).map(Object::GatewayClass),
         Kind::Gateway => gateway::lower(&fields, metadata).map(Object::Gateway),
         Kind::HttpRoute => http_route::lower(&fields, metadata).map(Object::HttpRoute),
-        Kind::Rollout | Kind::AnalysisTemplate | Kind::Deployment | Kind::ReplicaSet => None,
+        Kind::Rollout => rollout::lower(&fields, metadata).map(|rollout| Object::Rollout(Box::new(rollout))),
+        Kind::AnalysisTemplate => analysis_template::lower(&fields, metadata).map(Object::AnalysisTemplate),
+        Kind::Deployment | Kind::ReplicaSet => workload::lower(&fields, metadata).map(Object::Workload),
     }
 }
 

@@ -53,8 +53,8 @@ pub enum Object {
     Gateway(Gateway),
     /// Rules that match requests and say where they go.
     HttpRoute(HttpRoute),
-    /// Moves a Service's traffic from one revision to another.
-    Rollout(Rollout),
+    /// Moves a Service's traffic from one revision to another. Boxed: there are many pods, and none should be as big as it.
+    Rollout(Box<Rollout>),
     /// Metrics from outside that a rollout waits for.
     AnalysisTemplate(AnalysisTemplate),
     /// Facts about revisions.

@@ -424,7 +424,7 @@ fn an_object_in_error_still_says_who_it_is() {
             Some("GatewayClass a"),
         ),
         ("apiVersion: v1\nkind: Service\nmetadata: {}\n", None),
-        ("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n", None),
+        ("apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: a}\n", None),
         ("apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}\n", None),
     ] {
         let document = one(text);

@@ -120,8 +120,9 @@ impl Catalog {
 
     /// All Rollouts.
     pub fn rollouts(&self) -> impl Iterator<Item = &Rollout> {
-        self.iter()
-            .filter_map(|object| if let Object::Rollout(rollout) = &**object { Some(rollout) } else { None })
+        self.iter().filter_map(
+            |object| if let Object::Rollout(rollout) = &**object { Some(&**rollout) } else { None },
+        )
     }
 
     /// All Deployments and `ReplicaSet`s.

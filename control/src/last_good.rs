@@ -254,7 +254,7 @@ fn fingerprint(file: &str, source: &str) -> u128 {
 
 /// A kind by its name; what a later version stored and this one does not know is left alone.
 fn kind_named(name: &str) -> Option<Kind> {
-    const KINDS: [Kind; 7] = [
+    const KINDS: [Kind; 11] = [
         Kind::Namespace,
         Kind::Service,
         Kind::Pod,
@@ -262,6 +262,10 @@ fn kind_named(name: &str) -> Option<Kind> {
         Kind::GatewayClass,
         Kind::Gateway,
         Kind::HttpRoute,
+        Kind::Rollout,
+        Kind::AnalysisTemplate,
+        Kind::Deployment,
+        Kind::ReplicaSet,
     ];
     KINDS.into_iter().find(|kind| kind.as_str() == name)
 }

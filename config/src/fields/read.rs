@@ -21,6 +21,9 @@ impl<'a> At<'a> {
             Value::String(text) if expected.contains("number") && percentage(text).is_some() => {
                 format!("write only the number: {}", percentage(text).unwrap_or_default())
             }
+            Value::String(text) if expected == "a number" && is_decimal(text) => {
+                format!("write it without quotes: {text}")
+            }
             Value::Bool(value) if expected.contains("string") => format!("write it in quotes: \"{value}\""),
             Value::String(text) if expected.contains("number") && text.parse::<i64>().is_ok() => {
                 format!("write it without quotes: {text}")
@@ -104,6 +107,22 @@ impl<'a> At<'a> {
         }
         self.error(format!("{value} is out of range"), format!("write a number from {least} to {most}"));
         None
+    }
+
+    /// A number, whole or not.
+    pub(crate) fn number(&self) -> Option<f64> {
+        match &self.node.value {
+            Value::Integer(value, _) => Some(*value as f64),
+            Value::Float(value, _) if value.is_finite() => Some(*value),
+            Value::Float(..) => {
+                self.error(format!("{} is out of range", self.found()), "write a finite number");
+                None
+            }
+            _ => {
+                self.wrong_type("a number");
+                None
+            }
+        }
     }
 
     /// A port: 1 to 65535.
@@ -195,6 +214,11 @@ pub(crate) fn quoted(text: &str) -> String {
 /// The number of `90%`.
 fn percentage(text: &str) -> Option<&str> {
     text.strip_suffix('%').filter(|number| number.parse::<u32>().is_ok())
+}
+
+/// `12.5`, and not `inf` or `1e9`.
+fn is_decimal(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && text.parse::<f64>().is_ok()
 }
 
 fn clip(text: &str) -> String {

@@ -4,11 +4,14 @@ use crate::fields::{At, quoted, suggest};
 use crate::model::Kind;
 
 pub(super) const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
+const APPS_GROUP: &str = "apps";
 const DISCOVERY_GROUP: &str = "discovery.k8s.io";
 const OWN_GROUP: &str = "watershed.dev";
+/// Argo Rollouts has kinds of the same names and nearly the same fields.
+const ARGO_GROUP: &str = "argoproj.io";
 
 /// Group, versions that are read (the first is the one to recommend), kind.
-const READ: [(&str, &[&str], Kind); 7] = [
+const READ: [(&str, &[&str], Kind); 11] = [
     ("", &["v1"], Kind::Namespace),
     ("", &["v1"], Kind::Service),
     ("", &["v1"], Kind::Pod),
@@ -16,10 +19,14 @@ const READ: [(&str, &[&str], Kind); 7] = [
     (GATEWAY_GROUP, &["v1", "v1beta1"], Kind::GatewayClass),
     (GATEWAY_GROUP, &["v1", "v1beta1"], Kind::Gateway),
     (GATEWAY_GROUP, &["v1", "v1beta1"], Kind::HttpRoute),
+    (OWN_GROUP, &["v1alpha1"], Kind::Rollout),
+    (OWN_GROUP, &["v1alpha1"], Kind::AnalysisTemplate),
+    (APPS_GROUP, &["v1"], Kind::Deployment),
+    (APPS_GROUP, &["v1"], Kind::ReplicaSet),
 ];
 
 /// Kinds that belong to this project's scope and are not built yet: a warning, and not served.
-const NOT_BUILT: [(&str, &str); 10] = [
+const NOT_BUILT: [(&str, &str); 8] = [
     (GATEWAY_GROUP, "GRPCRoute"),
     (GATEWAY_GROUP, "TLSRoute"),
     (GATEWAY_GROUP, "TCPRoute"),
@@ -27,8 +34,6 @@ const NOT_BUILT: [(&str, &str); 10] = [
     (GATEWAY_GROUP, "ReferenceGrant"),
     (GATEWAY_GROUP, "BackendTLSPolicy"),
     (GATEWAY_GROUP, "ListenerSet"),
-    (OWN_GROUP, "Rollout"),
-    (OWN_GROUP, "AnalysisTemplate"),
     (OWN_GROUP, "BackendPolicy"),
 ];
 
@@ -146,9 +151,12 @@ fn not_read(at: &At<'_>, kind: &str, written: &str) {
             },
         );
     } else {
-        at.note(
-            format!("{kind} ({written}) is not read; it changes nothing here"),
-            "nothing needs to be done",
-        );
+        let own = READ.iter().any(|(home, _, read)| *home == OWN_GROUP && read.as_str() == kind);
+        let help = if group == ARGO_GROUP && own {
+            "to have it followed here write `apiVersion: watershed.dev/v1alpha1`; the fields are nearly the same"
+        } else {
+            "nothing needs to be done"
+        };
+        at.note(format!("{kind} ({written}) is not read; it changes nothing here"), help);
     }
 }

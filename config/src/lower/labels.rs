@@ -29,6 +29,16 @@ pub(super) fn check_annotations(at: &At<'_>) {
     }
 }
 
+/// The value as a label's key.
+pub(super) fn key<'a>(at: &At<'a>) -> Option<&'a str> {
+    at.string().filter(|key| key_is_valid(at, key))
+}
+
+/// The value of the field `name` as a label's value; `rule` says that such values are strings.
+pub(super) fn value<'a>(name: &str, at: &At<'a>, rule: &str) -> Option<&'a str> {
+    text_value(name, at, rule).filter(|text| value_is_valid(at, text))
+}
+
 /// `version: 1.0` is the commonest mistake of all: YAML reads a number and drops the zero.
 fn text_value<'a>(key: &str, value: &At<'a>, rule: &str) -> Option<&'a str> {
     let written = match &value.node.value {

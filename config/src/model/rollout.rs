@@ -183,7 +183,8 @@ pub enum CanaryScale {
 pub struct Analyses {
     /// `AnalysisTemplate`s of the Rollout's namespace; at least one.
     pub templates: Vec<TemplateRef>,
-    /// Values of their arguments. `{{stable-revision}}`, `{{canary-revision}}`, `{{service}}` and `{{namespace}}` need no value.
+    /// Values of their arguments. `{{stable-revision}}`, `{{canary-revision}}`, `{{service}}` and `{{namespace}}` need no value,
+    /// and may stand in the values of others.
     pub args: BTreeMap<Arc<str>, Arc<str>>,
 }
 
@@ -324,9 +325,9 @@ pub struct AnalysisMetric {
     pub initial_delay: Duration,
     /// How many measurements; `None` with an interval goes on until it is stopped.
     pub count: Option<NonZeroU32>,
-    /// CEL over `result`; a measurement for which it is true is a success.
+    /// CEL over `result`; a measurement for which it is true is a success. May hold `{{args.NAME}}`.
     pub success_condition: Option<Arc<str>>,
-    /// CEL over `result`; a measurement for which it is true is a failure.
+    /// CEL over `result`; a measurement for which it is true is a failure. May hold `{{args.NAME}}`.
     pub failure_condition: Option<Arc<str>>,
     /// More failures than this fail the metric.
     pub failure_limit: u32,
@@ -340,7 +341,8 @@ pub struct AnalysisMetric {
     pub provider: Provider,
 }
 
-/// Where a metric's value comes from. Texts may hold `{{args.NAME}}`.
+/// Where a metric's value comes from. Texts may hold `{{args.NAME}}`, where each name is one of the template's arguments or one
+/// of the four that need no value; these may also stand alone (`{{service}}`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provider {
     /// An instant query; `result` is a list of numbers, one for each series (a scalar is a list of one).
@@ -360,7 +362,7 @@ pub enum Provider {
         headers: Vec<(HeaderName, Arc<str>)>,
         /// What is sent.
         body: Option<Arc<str>>,
-        /// What of the answer is the result, e.g. `{$.data.ok}`; without it, all of it.
+        /// What of the answer is the result: names and indices in braces, as in `{$.data.items[0]['a key']}`; without it, all.
         json_path: Option<Arc<str>>,
         /// How long an answer may take.
         timeout: Duration,

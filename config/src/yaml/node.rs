@@ -65,6 +65,11 @@ impl Node {
         }
     }
 
+    /// Whether it is a list; readers have reported what is none.
+    pub(crate) fn is_sequence(&self) -> bool {
+        matches!(self.value, Value::Sequence(_))
+    }
+
     /// The text of a string.
     pub(crate) fn as_str(&self) -> Option<&str> {
         if let Value::String(text) = &self.value { Some(text) } else { None }

@@ -25,7 +25,7 @@ const NOT_EDITABLE: [&str; 8] = [
 ];
 
 /// The value as a header's name.
-pub(super) fn name(at: &At<'_>) -> Option<HeaderName> {
+pub(in crate::lower) fn name(at: &At<'_>) -> Option<HeaderName> {
     let text = at.text(NAME_MAX)?;
     if let Ok(name) = HeaderName::try_from(text) {
         return Some(name);
@@ -39,7 +39,7 @@ pub(super) fn name(at: &At<'_>) -> Option<HeaderName> {
 }
 
 /// The value as a header's value.
-fn value(at: &At<'_>) -> Option<HeaderValue> {
+pub(in crate::lower) fn value(at: &At<'_>) -> Option<HeaderValue> {
     let text = at.text(VALUE_MAX)?;
     let visible = text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) && text.trim() == text;
     if let (true, Ok(value)) = (visible, HeaderValue::try_from(text)) {

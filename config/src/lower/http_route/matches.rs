@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use http::{HeaderName, Method};
 
 use crate::fields::{At, quoted};
+use crate::lower::patterns::pattern;
 use crate::model::{HeaderMatch, HttpMatch, PathMatch, Pattern, QueryMatch, ValueMatch};
 
 use super::headers;
@@ -174,33 +175,6 @@ fn condition(item: &At<'_>, max: usize) -> Option<(HeaderName, ValueMatch)> {
     let value = at.text(max)?;
     let value = if kind? { ValueMatch::Regex(pattern(&at, value)?) } else { ValueMatch::Exact(value.into()) };
     Some((name?, value))
-}
-
-/// Compiles a regular expression, within the file's allowance of memory.
-fn pattern(at: &At<'_>, source: &str) -> Option<Pattern> {
-    if !at.sink.may_compile() {
-        at.error(
-            "the regular expressions of this file need too much memory together",
-            "use Exact or PathPrefix, smaller repetitions, or several files",
-        );
-        return None;
-    }
-    match Pattern::new(source) {
-        Ok(pattern) => {
-            at.sink.charge(pattern.memory());
-            Some(pattern)
-        }
-        Err(error) => {
-            at.sink.charge(Pattern::SIZE_MAX);
-            // The compiler's message draws the expression; its last line says what is wrong.
-            let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            at.error(
-                format!("the regular expression {} is wrong: {reason}", quoted(source)),
-                "the syntax is RE2's: no look-around, no backreferences; the whole value must match",
-            );
-            None
-        }
-    }
 }
 
 #[cfg(test)]
