@@ -17,10 +17,11 @@ use tokio::sync::{oneshot, watch};
 use watershed_config::snapshot::Snapshot;
 use watershed_control::driver::{self, Running, StartError};
 use watershed_control::load;
+use watershed_control::rollout::port::Rollouts;
 use watershed_control::state_dir::{StateDir, StateEnvironment};
 use watershed_proxy::{BindError, Limits, Marks, Proxy, Settings};
 
-use crate::admin::{self, AdminState};
+use crate::admin::{self, Access, AdminState};
 use crate::cli::RunArgs;
 use signals::{Signal, Signals};
 
@@ -54,9 +55,11 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
     let state = Arc::new(AdminState::new());
-    let admin = admin::start(args.admin, Arc::clone(&state))?;
+    let options = control_options(&args)?;
+    let access = Access::over(options.state_dir.as_ref());
+    let admin = admin::start(args.admin, Arc::clone(&state), access)?;
     tracing::info!(address = %admin.address, "admin");
-    let running = match driver::start(control_options(&args)?).await {
+    let running = match driver::start(options).await {
         Ok(running) => running,
         Err(error) => return Ok(refuse(&error)),
     };
@@ -64,6 +67,9 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     let Running { mut snapshots, status, reload, driver } = running;
     let first = snapshots.borrow_and_update().clone();
     state.connect(proxy.telemetry(), status, snapshots.clone());
+    // Nobody drives rollouts yet.
+    let rollouts: Option<Arc<dyn Rollouts>> = None;
+    state.connect_rollouts(rollouts);
     let failed = apply(&mut proxy, &first, &state);
     if !failed.is_empty() {
         for error in &failed {

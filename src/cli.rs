@@ -1,6 +1,7 @@
 //! The command line: what may be said, and which part of the program it is said to.
 
 pub(crate) mod check;
+pub(crate) mod exchange;
 pub(crate) mod explain;
 
 use std::net::SocketAddr;

@@ -22,6 +22,7 @@ mod lifecycle;
 mod limits;
 mod matching;
 mod readiness;
+mod rollout;
 mod smoke;
 mod streaming;
 mod ways_in;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use prometheus::{Histogram, HistogramOpts};
 use tokio::sync::watch;
 use watershed_config::snapshot::Snapshot;
+use watershed_control::rollout::port::Rollouts;
 use watershed_control::status::Status;
 use watershed_proxy::BindError;
 use watershed_proxy::telemetry::Telemetry;
@@ -18,6 +19,7 @@ pub(crate) struct AdminState {
     /// How long compiling and publishing a snapshot takes.
     pub apply_seconds: Histogram,
     connected: OnceLock<Connected>,
+    rollouts: OnceLock<Arc<dyn Rollouts>>,
     bind_errors: Mutex<Vec<String>>,
 }
 
@@ -54,6 +56,7 @@ impl AdminState {
             ready: AtomicBool::new(false),
             apply_seconds: Histogram::with_opts(options).expect("a valid name and ascending buckets"),
             connected: OnceLock::new(),
+            rollouts: OnceLock::new(),
             bind_errors: Mutex::default(),
         }
     }
@@ -71,6 +74,18 @@ impl AdminState {
     /// Control and proxy, once they have started.
     pub(crate) fn connected(&self) -> Option<&Connected> {
         self.connected.get()
+    }
+
+    /// Says who drives rollouts, if anybody does. Only the first time counts.
+    pub(crate) fn connect_rollouts(&self, rollouts: Option<Arc<dyn Rollouts>>) {
+        if let Some(rollouts) = rollouts {
+            let _ = self.rollouts.set(rollouts);
+        }
+    }
+
+    /// Who drives rollouts.
+    pub(crate) fn rollouts(&self) -> Option<&dyn Rollouts> {
+        self.rollouts.get().map(|rollouts| &**rollouts)
     }
 
     /// Records which addresses cannot be listened on.

@@ -6,8 +6,8 @@
 //!
 //! Exit codes: 0 if a rule was found, 1 if not or if nobody could be asked, 2 for a question that makes no sense.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,11 +24,10 @@ use watershed_proxy::table::explain::{Explanation, Question};
 use watershed_proxy::telemetry::cells::SeriesSet;
 
 use super::Switchable;
+use super::exchange::{Ask, ask_tcp};
 
 /// How long a running process may take for each step of answering.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest answer that is read, in bytes: far above what thousands of endpoints need.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// `watershed explain`.
 #[derive(Debug, Args)]
@@ -144,39 +143,23 @@ fn look(args: &ExplainArgs, question: &Question) -> Result<Explanation, Failure>
 /// Asks a running process.
 fn ask(args: &ExplainArgs) -> Result<Explanation, Failure> {
     let query = Question::to_query(&args.method, &args.url, &args.headers);
-    let (status, body) = fetch(args.admin, &format!("/api/v1/explain?{query}")).map_err(|error| {
+    let target = format!("/api/v1/explain?{query}");
+    let answer = ask_tcp(args.admin, &Ask::get(&target), ADMIN_TIMEOUT).map_err(|error| {
         Failure::Unanswered(format!(
             "no answer from {}: {error}; is `watershed run` running there? To ask manifests instead, use -f PATH",
             args.admin
         ))
     })?;
-    let said = || String::from_utf8_lossy(&body).trim().to_owned();
-    match status {
-        200 => serde_json::from_slice(&body).map_err(|error| {
+    match answer.status {
+        200 => serde_json::from_slice(&answer.body).map_err(|error| {
             Failure::Unanswered(format!(
                 "{} does not answer like this version of watershed: {error}",
                 args.admin
             ))
         }),
-        400 => Err(Failure::Usage(said())),
-        _ => Err(Failure::Unanswered(format!("{} answers {status}: {}", args.admin, said()))),
+        400 => Err(Failure::Usage(answer.text())),
+        status => Err(Failure::Unanswered(format!("{} answers {status}: {}", args.admin, answer.text()))),
     }
-}
-
-/// One GET: status and body. HTTP/1.0, so that the answer is neither chunked nor followed by another.
-fn fetch(address: SocketAddr, target: &str) -> io::Result<(u16, Vec<u8>)> {
-    let mut stream = TcpStream::connect_timeout(&address, ADMIN_TIMEOUT)?;
-    stream.set_read_timeout(Some(ADMIN_TIMEOUT))?;
-    stream.set_write_timeout(Some(ADMIN_TIMEOUT))?;
-    stream.write_all(format!("GET {target} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-    let not_http = || io::Error::new(io::ErrorKind::InvalidData, "that is not HTTP");
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(not_http)?;
-    let head = String::from_utf8_lossy(&answer[..end]);
-    let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
-    let status = status.ok_or_else(not_http)?;
-    Ok((status, answer.split_off(end + 4)))
 }
 
 #[cfg(test)]

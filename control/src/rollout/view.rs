@@ -54,6 +54,9 @@ pub struct RolloutView {
     pub revision_label: String,
     /// Where it stands.
     pub phase: Phase,
+    /// Since when it stands there.
+    #[serde(default)]
+    pub phase_since: Option<u64>,
     /// Why, in a sentence; empty if there is nothing to say.
     pub message: String,
     /// Version of its journal: a verb that carries an older one is refused with 409.
@@ -88,6 +91,10 @@ pub struct RolloutView {
     pub events: Vec<EventView>,
     /// Wishes that nothing here can fulfil: pods by revision.
     pub wished_replicas: BTreeMap<String, u32>,
+    /// How often runs were aborted, by reason: a word of a small fixed set (`operator`, `judge`, `deadline`), because it becomes
+    /// the label of a metric. Never falls.
+    #[serde(default)]
+    pub aborts: BTreeMap<String, u64>,
     /// Something that keeps it from being driven at all: no Service, an unwritable journal.
     pub problem: Option<String>,
 }
