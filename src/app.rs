@@ -17,7 +17,6 @@ use tokio::sync::{oneshot, watch};
 use watershed_config::snapshot::Snapshot;
 use watershed_control::driver::{self, Running, StartError};
 use watershed_control::load;
-use watershed_control::rollout::port::Rollouts;
 use watershed_control::state_dir::{StateDir, StateEnvironment};
 use watershed_proxy::{BindError, Limits, Marks, Proxy, Settings};
 
@@ -64,12 +63,10 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(refuse(&error)),
     };
     let mut proxy = Proxy::start(&settings(&args, workers)).context("cannot start the workers")?;
-    let Running { mut snapshots, status, reload, driver } = running;
+    let Running { mut snapshots, status, reload, rollouts, driver } = running;
+    state.connect_rollouts(rollouts);
     let first = snapshots.borrow_and_update().clone();
     state.connect(proxy.telemetry(), status, snapshots.clone());
-    // Nobody drives rollouts yet.
-    let rollouts: Option<Arc<dyn Rollouts>> = None;
-    state.connect_rollouts(rollouts);
     let failed = apply(&mut proxy, &first, &state);
     if !failed.is_empty() {
         for error in &failed {

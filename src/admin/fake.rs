@@ -56,7 +56,7 @@ impl Fake {
     /// The real admin server over these, on a free port, with its socket and its token in this directory.
     pub(crate) fn serve(self: &Arc<Self>, directory: &std::path::Path) -> Admin {
         let state = Arc::new(AdminState::new());
-        state.connect_rollouts(Some(Arc::clone(self) as Arc<dyn Rollouts>));
+        state.connect_rollouts(Arc::clone(self) as Arc<dyn Rollouts>);
         let held = watershed_control::state_dir::StateDir::open(directory).unwrap();
         start(([127, 0, 0, 1], 0).into(), state, Access::over(Some(&held))).unwrap()
     }

@@ -76,11 +76,9 @@ impl AdminState {
         self.connected.get()
     }
 
-    /// Says who drives rollouts, if anybody does. Only the first time counts.
-    pub(crate) fn connect_rollouts(&self, rollouts: Option<Arc<dyn Rollouts>>) {
-        if let Some(rollouts) = rollouts {
-            let _ = self.rollouts.set(rollouts);
-        }
+    /// Says who drives rollouts. Only the first time counts.
+    pub(crate) fn connect_rollouts(&self, rollouts: Arc<dyn Rollouts>) {
+        let _ = self.rollouts.set(rollouts);
     }
 
     /// Who drives rollouts.

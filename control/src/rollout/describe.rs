@@ -27,6 +27,7 @@ pub fn describe(state: &State, facts: &Facts, plan: Option<&Plan>) -> RolloutVie
         strategy: spec.strategy.name().to_owned(),
         revision_label: spec.revision_label.to_string(),
         phase: state.phase,
+        phase_since: Some(state.phase_since),
         message: state.message.clone(),
         journal_version: state.version,
         stable: state.stable.clone(),
@@ -46,6 +47,7 @@ pub fn describe(state: &State, facts: &Facts, plan: Option<&Plan>) -> RolloutVie
         history: history(state),
         events: state.events.clone(),
         wished_replicas: state.wished.clone(),
+        aborts: state.aborts.clone(),
         problem: None,
     }
 }

@@ -20,8 +20,9 @@ pub(super) use follow::BACKGROUND;
 use watershed_config::model::Rollout;
 
 use super::facts::Facts;
+use super::judge::JudgeState;
 use super::plan::{Plan, plan};
-use super::state::{Aborted, Past, Retiring, Run, State};
+use super::state::{Aborted, Past, Retiring, Run, State, Tally};
 use super::steps::{paused_at, spec_fingerprint};
 use super::view::EventView;
 
@@ -201,8 +202,8 @@ pub(super) fn decides_otherwise(before: &State, after: &State) -> bool {
         (state.ticked_at, state.version) = (0, 0);
         if let Some(run) = &mut state.run {
             run.progress_at = 0;
-            run.tally = Default::default();
-            run.judge = Default::default();
+            run.tally = Tally::default();
+            run.judge = JudgeState::default();
             for analysis in &mut run.analyses {
                 analysis.run.forget_measurements();
             }

@@ -173,7 +173,7 @@ impl Plan {
 fn equal_shares(canary: u32, stable: u32) -> u32 {
     let whole = u64::from(Share::WHOLE.millionths());
     let all = u64::from(canary) + u64::from(stable);
-    if all == 0 { 0 } else { ((whole * u64::from(canary) + all / 2) / all) as u32 }
+    (whole * u64::from(canary) + all / 2).checked_div(all).unwrap_or(0) as u32
 }
 
 /// Another value for other shares or bounds. A hash, so that nothing has to be remembered for it.

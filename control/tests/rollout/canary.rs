@@ -183,7 +183,7 @@ fn blue_green_previews_waits_switches_in_one_swap_and_switches_back() {
 fn blue_green_promotes_itself_after_its_time() {
     let strategy = BlueGreen {
         auto_promotion: true,
-        auto_promotion_after: Some(Duration::from_secs(60)),
+        auto_promotion_after: Some(Duration::from_mins(1)),
         ..blue_green()
     };
     let mut world = World::new(rollout(None, Strategy::BlueGreen(strategy)), &[("1", 2)]);

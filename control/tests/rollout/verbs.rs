@@ -1,5 +1,7 @@
 //! Every verb in every phase: what it does, or the words with which it is refused.
 
+use std::fmt::Write as _;
+
 use watershed_config::Spot;
 use watershed_control::rollout::port::{Refused, Verb};
 use watershed_control::rollout::view::{Phase, VerbRequest};
@@ -56,7 +58,7 @@ fn every_verb_in_every_phase_does_what_it_says_or_says_why_not() {
             let flag = if full { " --full" } else { "" };
             for situation in SITUATIONS {
                 let answer = ask(situation, verb, full);
-                said += &format!("{}{flag} when {situation}: {answer}\n", verb.as_str());
+                writeln!(said, "{}{flag} when {situation}: {answer}", verb.as_str()).unwrap();
             }
         }
     }

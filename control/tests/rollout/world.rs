@@ -43,7 +43,7 @@ pub(crate) fn rollout(target: Option<&str>, strategy: Strategy) -> Rollout {
         target_revision: target.map(Into::into),
         target_spot: Spot::default(),
         paused: None,
-        progress_deadline: Duration::from_secs(600),
+        progress_deadline: Duration::from_mins(10),
         history_limit: 10,
         sticky: None,
         strategy,
@@ -93,7 +93,6 @@ pub(crate) struct World {
     decisions: BTreeMap<Arc<str>, (u32, u64)>,
     pub(crate) counts: BTreeMap<Arc<str>, RevisionCounts>,
     pub(crate) actions: Vec<Action>,
-    pub(crate) version_seen: u64,
 }
 
 impl World {
@@ -111,7 +110,6 @@ impl World {
             decisions: BTreeMap::new(),
             counts: BTreeMap::new(),
             actions: Vec::new(),
-            version_seen: 0,
         }
     }
 

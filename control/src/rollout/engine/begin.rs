@@ -1,7 +1,8 @@
 //! Which revision is wanted, and whether a run begins, is superseded, or nothing is to be done.
 
 use super::super::facts::RevisionFacts;
-use super::super::state::{Past, Run};
+use super::super::judge::JudgeState;
+use super::super::state::{Past, Run, Tally};
 use super::super::steps::{spec_fingerprint, steps_fingerprint};
 use super::{Tick, past_of};
 
@@ -241,8 +242,8 @@ impl Tick<'_> {
             ready_most: 0,
             aborted: None,
             rotation: None,
-            tally: Default::default(),
-            judge: Default::default(),
+            tally: Tally::default(),
+            judge: JudgeState::default(),
             judge_answered: false,
             analyses: Vec::new(),
         });

@@ -124,7 +124,7 @@ impl Tick<'_> {
             Err(missing) => {
                 let why =
                     format!("the analysis ({role}) needs the AnalysisTemplate {missing}, which is not there");
-                return self.stop("AnalysisTemplateMissing", why);
+                return self.stop("AnalysisTemplateMissing", &why);
             }
         };
         let Some(run) = &self.state.run else { return };
@@ -154,19 +154,24 @@ impl Tick<'_> {
         }
     }
 
+    /// Says what the current step waits for.
+    fn wait(&mut self, why: impl Into<String>) {
+        self.waiting = why.into();
+    }
+
     fn gate_holds(&mut self, work: Work<'_>) -> bool {
         match work {
             Work::Ready => self.has_capacity(),
             Work::Weight(share) if share == Share::NONE => self.is_everywhere(),
             Work::Weight(_) => self.is_served() && self.is_everywhere(),
             Work::Pause(None) => {
-                self.waiting = "waits for `promote`".to_owned();
+                self.wait("waits for `promote`");
                 false
             }
             Work::Pause(Some(duration)) => {
                 let Some(run) = &self.state.run else { return false };
                 let over = run.step_started_at.saturating_add(duration.as_millis() as u64);
-                self.waiting = "waits for the pause to end".to_owned();
+                self.wait("waits for the pause to end");
                 self.now >= over
             }
             Work::Analysis(..) => self.has_succeeded(),
@@ -206,7 +211,7 @@ impl Tick<'_> {
         let last = run.analyses.iter().rev().find(|analysis| ours(&analysis.role));
         let done = last.is_some_and(|analysis| analysis.run.phase() == AnalysisPhase::Successful);
         if !done {
-            self.waiting = "waits for the analysis".to_owned();
+            self.wait("waits for the analysis");
         }
         done
     }
@@ -214,11 +219,11 @@ impl Tick<'_> {
     /// Whether every worker does what is wanted, and what was decided since agrees with it.
     pub(super) fn is_everywhere(&mut self) -> bool {
         if !self.is_applied() {
-            self.waiting = "waits for every worker to take the new shares".to_owned();
+            self.wait("waits for every worker to take the new shares");
             return false;
         }
         if !self.is_measured() {
-            self.waiting = "waits for the measured shares to agree".to_owned();
+            self.wait("waits for the measured shares to agree");
             return false;
         }
         true

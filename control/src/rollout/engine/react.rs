@@ -77,22 +77,22 @@ impl Tick<'_> {
         if failed {
             self.abort("analysis", format!("the analysis ({role}) failed: {sentence}"));
         } else if run.stopped.is_none() {
-            self.stop("AnalysisInconclusive", format!("the analysis ({role}) is inconclusive: {sentence}"));
+            self.stop("AnalysisInconclusive", &format!("the analysis ({role}) is inconclusive: {sentence}"));
         }
     }
 
     /// Stops the run until somebody resumes or promotes it.
-    pub(super) fn stop(&mut self, reason: &str, why: String) {
+    pub(super) fn stop(&mut self, reason: &str, why: &str) {
         let now = self.now;
         let Some(run) = &mut self.state.run else { return };
-        run.stopped = Some(Stopped { since: now, why: why.clone() });
+        run.stopped = Some(Stopped { since: now, why: why.to_owned() });
         self.state.warning(now, reason, format!("paused: {why}"));
     }
 
     fn answer(&mut self, reaction: Reaction, reason: &str, finding: &str) {
         match reaction {
             Reaction::Abort => self.abort(reason, finding.to_owned()),
-            Reaction::Pause => self.stop("RolloutPaused", finding.to_owned()),
+            Reaction::Pause => self.stop("RolloutPaused", finding),
             Reaction::Proceed => {
                 let message = format!("goes on all the same, as the Rollout says: {finding}");
                 self.state.warning(self.now, "FindingIgnored", message);

@@ -4,6 +4,8 @@
 //! maxUnavailable. A batch admits and withdraws in one snapshot, so both bounds hold in every snapshot; the next one waits until
 //! every worker has acknowledged it. Withdrawn pods stay warm until they go.
 
+use std::collections::BTreeSet;
+
 use watershed_config::model::{RollingUpdate, Strategy};
 
 use super::Tick;
@@ -65,7 +67,7 @@ impl Tick<'_> {
     pub(super) fn begin_roll(&mut self) {
         let base = self.pods_of_stable();
         let Some(run) = &mut self.state.run else { return };
-        run.rotation = Some(Rotation { base, admitted: Default::default(), withdrawn: Default::default() });
+        run.rotation = Some(Rotation { base, admitted: BTreeSet::new(), withdrawn: BTreeSet::new() });
         let revision = run.revision.clone();
         self.wish_all(&revision);
     }
