@@ -20,7 +20,7 @@ pub(crate) struct Submitted {
     pub(crate) verb: Verb,
     /// The rest of it.
     pub(crate) request: VerbRequest,
-    reply: oneshot::Sender<Answered>,
+    pub(crate) reply: oneshot::Sender<Answered>,
 }
 
 impl Submitted {

@@ -6,6 +6,8 @@
 //! Deliberately absent: deciding anything (the engine does), and the data plane (an [`Observation`] comes in).
 
 mod gather;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
