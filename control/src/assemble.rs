@@ -4,7 +4,7 @@
 //! and to which Services (`attach`); each route's rules with their Services resolved to endpoints (`rules`, and
 //! [`crate::resolve`]); the candidates of each host in order of precedence (`hosts`); and who gets which address and port
 //! (`binds`). On the way every reference that finds nothing becomes a problem with its place (`report`), and an arm
-//! or a listener that says so.
+//! or a listener that says so; what keeps a Rollout from moving anything is found at the end (`rollouts`).
 //!
 //! It cannot fail: whatever the catalog holds, there is a snapshot. The same inputs give the same snapshot and the same problems in
 //! the same order.
@@ -19,6 +19,7 @@ mod endpoints;
 mod hosts;
 mod names;
 mod report;
+mod rollouts;
 mod rules;
 mod suggest;
 
@@ -99,6 +100,7 @@ pub fn assemble(
 
     endpoints::report_endpoints(catalog, &rules.resolver, &rules.named.quiet(), &mut report);
     report_stray_slices(catalog, &services, &mut report);
+    rollouts::report_rollouts(catalog, &rules.resolver, &services, &mut report);
     let snapshot = Snapshot { generation, binds: binds.into_binds() };
     Assembled { snapshot, problems: report.into_problems() }
 }

@@ -125,6 +125,13 @@ impl Catalog {
         )
     }
 
+    /// All analysis templates.
+    pub fn analysis_templates(&self) -> impl Iterator<Item = &AnalysisTemplate> {
+        self.iter().filter_map(|object| {
+            if let Object::AnalysisTemplate(template) = &**object { Some(template) } else { None }
+        })
+    }
+
     /// All Deployments and `ReplicaSet`s.
     pub fn workloads(&self) -> impl Iterator<Item = &Workload> {
         self.iter().filter_map(

@@ -87,6 +87,12 @@ impl<'a> Resolver<'a> {
         &self.resolved[&key]
     }
 
+    /// The pods that a Service's selector matches, in order of name; none without a selector.
+    pub(crate) fn pods_of(&self, service: &Service) -> Vec<&'a Pod> {
+        let namespace = &service.meta.name().namespace;
+        service.selector.as_ref().map(|selector| self.pods.select(namespace, selector)).unwrap_or_default()
+    }
+
     /// What was found for a port that has been resolved.
     pub fn resolved(&self, service: &'a ObjectName, port: NonZeroU16) -> Option<&Resolution<'a>> {
         self.resolved.get(&(service, port))

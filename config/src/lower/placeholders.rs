@@ -1,9 +1,7 @@
 //! `{{...}}` in texts of analyses: `{{args.NAME}}` in a template, the facts of a rollout in either.
 
 use crate::fields::{At, suggest};
-
-/// Facts of a rollout that are filled in without being told; as arguments of a template they need no value.
-pub(super) const FACTS: [&str; 4] = ["stable-revision", "canary-revision", "service", "namespace"];
+use crate::model::Analyses;
 
 /// The arguments that a template declares, `None` where there are none: in a Rollout.
 pub(super) type Declared<'d> = Option<&'d [&'d str]>;
@@ -48,7 +46,7 @@ pub(super) fn check(at: &At<'_>, text: &str, declared: Declared<'_>) {
         match part {
             Part::Text(_) => {}
             Part::Unclosed => at.error("`{{` is not closed", "write `}}` behind the name"),
-            Part::Placeholder(name) if FACTS.contains(&name) => {}
+            Part::Placeholder(name) if Analyses::GIVEN.contains(&name) => {}
             Part::Placeholder(name) => check_name(at, name, declared),
         }
     }
@@ -57,11 +55,11 @@ pub(super) fn check(at: &At<'_>, text: &str, declared: Declared<'_>) {
 fn check_name(at: &At<'_>, name: &str, declared: Declared<'_>) {
     let Some(declared) = declared else {
         let what = format!("`{{{{{name}}}}}` is nothing that a rollout knows");
-        at.error(what, suggest::help(name, FACTS));
+        at.error(what, suggest::help(name, Analyses::GIVEN));
         return;
     };
     let argument = name.strip_prefix("args.");
-    if argument.is_some_and(|argument| declared.contains(&argument) || FACTS.contains(&argument)) {
+    if argument.is_some_and(|argument| declared.contains(&argument) || Analyses::GIVEN.contains(&argument)) {
         return;
     }
     let known = declared.iter().copied();
@@ -70,7 +68,7 @@ fn check_name(at: &At<'_>, name: &str, declared: Declared<'_>) {
         (Some(argument), None) => format!("declare it under spec.args: `- name: {argument}`"),
         (None, None) => format!(
             "write {{{{args.NAME}}}} with an argument of spec.args, or one of {}",
-            suggest::list(FACTS)
+            suggest::list(Analyses::GIVEN)
         ),
     };
     at.error(format!("`{{{{{name}}}}}` names no argument of the template"), help);

@@ -188,6 +188,11 @@ pub struct Analyses {
     pub args: BTreeMap<Arc<str>, Arc<str>>,
 }
 
+impl Analyses {
+    /// Arguments that are filled in without being told: the facts of a rollout.
+    pub const GIVEN: [&'static str; 4] = ["stable-revision", "canary-revision", "service", "namespace"];
+}
+
 /// A reference to an `AnalysisTemplate`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateRef {

@@ -34,7 +34,8 @@ impl<'a> Names<'a> {
         let kind = self.kind;
         if let Some(namespaces) = self.namespaces_of.get(&*missing.name) {
             let namespaces = listed(namespaces);
-            return format!("a {kind} of this name is in namespace {namespaces}: {elsewhere}");
+            let article = if kind.as_str().starts_with(['A', 'E']) { "an" } else { "a" };
+            return format!("{article} {kind} of this name is in namespace {namespaces}: {elsewhere}");
         }
         if here.is_empty() {
             return format!("write the {kind}; namespace {} has none yet", missing.namespace);

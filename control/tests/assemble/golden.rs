@@ -7,8 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use watershed_config::snapshot::Generation;
 use watershed_config::{Problem, read};
+use watershed_control::assemble::{AssembleOptions, assemble};
 use watershed_control::catalog::Catalog;
+use watershed_control::load::load_once;
+use watershed_control::readiness::Readiness;
 
 use crate::support::{assembled_with_service_listener, render};
 
@@ -69,4 +73,21 @@ fn what_is_said_of_objects_together_is_as_the_golden_files_say() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// As `check` reads them: every probe is taken as passed.
+#[test]
+fn nothing_is_said_of_the_objects_of_an_example() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let folders: Vec<PathBuf> = sorted_entries(&examples).into_iter().filter(|path| path.is_dir()).collect();
+    assert!(folders.len() >= 5, "{folders:?}");
+    for folder in folders {
+        let loaded = load_once(std::slice::from_ref(&folder));
+        let options = AssembleOptions::default();
+        let assembled = assemble(&loaded.catalog, &Readiness::assumed(), &options, Generation(1));
+        let said: Vec<String> =
+            loaded.problems.iter().chain(&assembled.problems).map(Problem::to_string).collect();
+        assert!(said.is_empty(), "{}", said.join("\n"));
+        assert!(!loaded.catalog.is_empty(), "{}", folder.display());
+    }
 }

@@ -10,4 +10,5 @@ mod golden;
 mod properties;
 mod references;
 mod resolution;
+mod rollouts;
 mod services;
