@@ -24,7 +24,7 @@ use crate::headers::{self, HopByHop, Seen};
 use crate::reason::Reason;
 use crate::record::Record;
 use crate::rewrite;
-use crate::table::{Arm, ArmTarget, Backend, Rule};
+use crate::table::{Arm, ArmTarget, Backend, Goal, Rule};
 use crate::telemetry::cells::Series;
 use crate::tunnel;
 use crate::upstream::{self, Cause, Exchanged, Failure};
@@ -40,6 +40,7 @@ pub(crate) struct Trip {
     rule: Arc<Rule>,
     arm: usize,
     backend: Arc<Backend>,
+    goal: Goal,
     record: Box<Record>,
     request: Request<RequestBody>,
     /// The protocol to upgrade to, and the client's half of it.
@@ -50,13 +51,13 @@ pub(crate) struct Trip {
 }
 
 impl Trip {
-    /// Makes a request ready for the arm that the split chose for it.
+    /// Makes a request ready for the arm that the split chose for it, and for those endpoints that it may go to.
     pub(crate) fn prepare(
         worker: Rc<Worker>,
         conn: &Rc<ConnState>,
         mut request: Request<Incoming>,
         seen: Seen,
-        (rule, arm): (Arc<Rule>, usize),
+        (rule, arm, goal): (Arc<Rule>, usize, Goal),
         mut record: Box<Record>,
     ) -> Result<Box<Self>, (Reason, Box<Record>)> {
         let target = arm_of(&rule, arm);
@@ -99,7 +100,7 @@ impl Trip {
             },
         };
         let request = Request::from_parts(parts, body);
-        Ok(Box::new(Self { worker, rule, arm, backend, record, request, upgrade, gate, progress }))
+        Ok(Box::new(Self { worker, rule, arm, backend, goal, record, request, upgrade, gate, progress }))
     }
 }
 
@@ -186,10 +187,11 @@ impl Trip {
     /// Tries endpoints until one answers or nothing may be tried any more.
     pub(crate) async fn go(mut self: Box<Self>) -> Result<Response<ResponseBody>, (Reason, Box<Record>)> {
         let (mut unreachable, mut sent) = (Vec::new(), 0);
-        let mut last = Reason::NoReadyEndpoint;
+        let mut last = self.goal.nobody;
         loop {
-            let chosen = self.backend.choose(self.worker.index, self.worker.random(), &unreachable);
-            let Some(index) = chosen else { return Err(self.give_up(last)) };
+            let random = self.worker.random();
+            let chosen = self.backend.choose_of(&self.goal, self.worker.index, random, &unreachable);
+            let Some(index) = chosen else { return Err(self.give_up_alone(last)) };
             let (endpoint, revision) = self.backend.endpoints[index].clone();
             self.record.set_endpoint(&endpoint);
             let series = Arc::clone(self.series_of(revision));
@@ -211,6 +213,15 @@ impl Trip {
             }
             self.count_retry(cause);
         }
+    }
+
+    /// Ends without an endpoint to ask, counted for the revision that should have answered.
+    fn give_up_alone(mut self, reason: Reason) -> (Reason, Box<Record>) {
+        if let Some(revision) = self.goal.revision {
+            let series = Arc::clone(self.series_of(revision));
+            self.record.set_series(series);
+        }
+        self.give_up(reason)
     }
 
     /// Ends without an answer of a pod. What is left of the request's body is read if it is short; else the connection ends.
@@ -288,7 +299,7 @@ impl Trip {
         if response.version() == Version::HTTP_2 {
             headers::remove_hop_by_hop(response.headers_mut());
         }
-        self.finish_headers(&mut response, &self.backend.revisions[usize::from(revision)]);
+        self.finish_headers(&mut response, &self.backend.revisions[usize::from(revision)].name);
         self.record.set_status(response.status());
         let stall = ticks(self.worker.shared.limits.response_stall);
         let record = self.record;

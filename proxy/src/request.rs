@@ -19,7 +19,7 @@ use crate::forward::Trip;
 use crate::headers::{self, HOST_LENGTH_MAX, Named, Seen};
 use crate::reason::Reason;
 use crate::record::{Facts, Record};
-use crate::table::{Action, ArmTarget, Head, Routed, Rule};
+use crate::table::{Action, ArmTarget, Goal, Head, Routed, Rule};
 use crate::worker::Worker;
 use crate::{respond, rewrite};
 
@@ -83,8 +83,8 @@ fn begin(worker: Rc<Worker>, conn: &Rc<ConnState>, request: Request<Incoming>) -
     let mut record = Box::new(Record::new(Rc::clone(&worker), Rc::clone(conn), facts));
     let mut buffer = [0; HOST_LENGTH_MAX];
     match decide(&worker, conn, &request, seen, &mut buffer, &mut record) {
-        Ok(Decided::Forward { rule, arm }) => {
-            match Trip::prepare(worker, conn, request, seen, (rule, arm), record) {
+        Ok(Decided::Forward { rule, arm, goal }) => {
+            match Trip::prepare(worker, conn, request, seen, (rule, arm, goal), record) {
                 Ok(trip) => Begun::Forwarding(trip),
                 Err((reason, record)) => Begun::Answered(reject(reason, record)),
             }
@@ -125,7 +125,7 @@ fn reject(reason: Reason, mut record: Box<Record>) -> Response<ResponseBody> {
 
 /// What is to be done with a request.
 enum Decided {
-    Forward { rule: Arc<Rule>, arm: usize },
+    Forward { rule: Arc<Rule>, arm: usize, goal: Goal },
     Redirect(Response<ResponseBody>),
 }
 
@@ -167,7 +167,13 @@ fn decide(
             let chosen = &split.arms[arm];
             record.set_series(Arc::clone(&chosen.series));
             match &chosen.target {
-                ArmTarget::Backend { .. } => Ok(Decided::Forward { rule, arm }),
+                ArmTarget::Backend { backend, rollout, .. } => {
+                    let goal = match rollout {
+                        None => backend.anybody(),
+                        Some(split) => split.decide(backend, worker.index),
+                    };
+                    Ok(Decided::Forward { rule, arm, goal })
+                }
                 ArmTarget::Redirect(redirect) => redirected(redirect, &rule, head.host, request),
                 ArmTarget::Invalid { .. } => Err(Reason::InvalidBackend),
                 ArmTarget::Reject(reason) => Err(*reason),
