@@ -26,6 +26,7 @@ pub use backend::{Backend, Goal, Revision};
 pub use compile::Compiler;
 use hosts::HostMap;
 use paths::PathMap;
+pub(crate) use revisions::Decision;
 pub use revisions::{RevisionSplit, RevisionSplitId};
 
 /// What of a request decides where it goes.
@@ -197,6 +198,16 @@ pub struct Arm {
     pub filters: Box<[Filter]>,
     /// Counts requests for which no endpoint was chosen.
     pub series: Arc<Series>,
+}
+
+impl Arm {
+    /// How a Rollout divides this share, if one does.
+    pub fn rollout(&self) -> Option<&Arc<RevisionSplit>> {
+        match &self.target {
+            ArmTarget::Backend { rollout, .. } => rollout.as_ref(),
+            ArmTarget::Invalid { .. } | ArmTarget::Redirect(_) | ArmTarget::Reject(_) => None,
+        }
+    }
 }
 
 /// Who answers a share.

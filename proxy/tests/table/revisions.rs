@@ -1,11 +1,15 @@
 //! Rollouts in the table: which revision a share is, what survives a swap, and who gets nothing.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use watershed_config::snapshot::{Endpoint, EndpointState, RevisionSplit as Written};
+use watershed_config::model::{Hostname, Sticky};
+use watershed_config::snapshot::{
+    Endpoint, EndpointState, RevisionCondition, RevisionRoute, RevisionSplit as Written,
+};
 use watershed_proxy::table::{Action, ArmTarget, Backend, RevisionSplit, Routed, RoutingTable, Rule};
 
-use crate::builder::{Asked, arm, candidate, compiler, divided, endpoint, plain, rollout, rule_of};
+use crate::builder::{Asked, arm, candidate, compiler, divided, endpoint, matcher, plain, rollout, rule_of};
 
 /// An endpoint of a revision in a state.
 fn pod(uid: &str, port: u16, revision: &str, state: EndpointState) -> Endpoint {
@@ -142,4 +146,64 @@ fn without_a_share_for_anybody_the_stable_revision_has_everything() {
     let table = compiler(1).compile(&snapshot(1, &["/"], rollout(1, &[("2", 0), ("1", 0)]), &pods()));
     let rule = routed(&table, "h/");
     assert_eq!(request(parts(&rule).1, 100), 0);
+}
+
+/// A route to revision 2 (or another) for requests with these headers (`name:value`).
+fn header_route(name: &str, headers: &str, revision: &str) -> RevisionRoute {
+    let condition = RevisionCondition::Headers(matcher(headers).headers);
+    RevisionRoute { name: name.into(), condition, revision: revision.into() }
+}
+
+#[test]
+fn the_first_route_whose_conditions_all_hold_decides() {
+    let host = RevisionRoute {
+        name: "preview".into(),
+        condition: RevisionCondition::Host(Hostname::parse("*.preview.example")),
+        revision: "2".into(),
+    };
+    let mut written = rollout(1, &[("2", 0), ("1", 1_000_000)]);
+    written.routes =
+        vec![header_route("both", "x-a:1 x-b:~[0-9]+", "2"), host, header_route("a", "x-a:1", "1")];
+    let table = compiler(1).compile(&snapshot(1, &["/"], written, &pods()));
+    let rule = routed(&table, "h/");
+    let split = parts(&rule).1;
+    for (asked, route) in [
+        ("h/", None),
+        ("h/ x-b:7", None),
+        ("h/ x-a:1", Some(2)),
+        ("h/ x-a:1 x-b:x", Some(2)),
+        ("h/ x-a:1 x-b:7", Some(0)),
+        ("a.preview.example/ x-a:1 x-b:7", Some(0)),
+        ("a.preview.example/ x-a:1", Some(1)),
+        ("preview.example/", None),
+        ("h/ x-a:2", None),
+    ] {
+        assert_eq!(split.route(&Asked::new(asked).head()), route, "{asked}");
+    }
+}
+
+#[test]
+fn a_user_has_the_same_revision_on_every_worker_and_every_proxy_and_a_raise_moves_nobody_back() {
+    let written = |canary: u32| Written {
+        sticky: Some(Sticky::Header("x-user".parse().unwrap())),
+        ..rollout(u64::from(canary), &[("2", canary), ("1", 1_000_000 - canary)])
+    };
+    let split_of = |table: &RoutingTable| Arc::clone(parts(&routed(table, "h/")).1);
+    let (mut one, mut other) = (compiler(4), compiler(1));
+    let first = split_of(&one.compile(&snapshot(1, &["/"], written(100_000), &pods())));
+    let second = split_of(&other.compile(&snapshot(7, &["/"], written(100_000), &pods())));
+    let raised = split_of(&one.compile(&snapshot(2, &["/"], written(200_000), &pods())));
+    let client = IpAddr::from([10, 0, 0, 9]);
+    let mut counts = [0u32; 2];
+    for user in 0..5_000 {
+        let asked = Asked::new(&format!("h/ x-user:user-{user}"));
+        let of = |split: &RevisionSplit| split.pick(split.user(&asked.head(), client).unwrap());
+        assert_eq!(of(&first), of(&second), "user {user}");
+        assert!(of(&raised) <= of(&first), "user {user} left the canary");
+        counts[0] += u32::from(of(&first) == 0);
+        counts[1] += u32::from(of(&raised) == 0);
+    }
+    // Three standard deviations of a binomial draw of 5,000 with 10 and 20 %.
+    assert!(counts[0].abs_diff(500) <= 64 && counts[1].abs_diff(1_000) <= 85, "{counts:?}");
+    assert_eq!(first.user(&Asked::new("h/").head(), client), None, "nobody is named");
 }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use watershed_config::snapshot::{self, SplitKey};
 
 use super::super::backend::Backend;
-use super::super::revisions::{RevisionSplit, RevisionSplitId, Share};
+use super::super::revisions::{RevisionSplit, RevisionSplitId};
 use super::{Compiler, Pass};
-use crate::reason::Reason;
-use crate::split::{Picks, SplitState, Thresholds};
+use crate::split::{Picks, SplitState};
 
 /// What is kept of a [`RevisionSplit`] from table to table.
 #[derive(Debug)]
@@ -39,25 +38,13 @@ impl Pass<'_> {
         backend: &Backend,
     ) -> Option<Arc<RevisionSplit>> {
         let written = Arc::clone(backend.written.rollout.as_ref()?);
-        // The stable revision is the last, and gets everything if nothing else was said.
-        let stable = written.shares.len().checked_sub(1)?;
-        let mut weights: Vec<u32> = written.shares.iter().map(|share| share.millionths).collect();
-        if weights.iter().all(|weight| *weight == 0) {
-            weights[stable] = 1;
-        }
-        let thresholds = Thresholds::new(&weights)?;
-        let share = |(index, share): (usize, &snapshot::RevisionShare)| Share {
-            revision: backend.index_of(&share.revision),
-            nobody: if index == stable { Reason::StableUnavailable } else { Reason::NoReadyEndpoint },
-        };
-        let shares = written.shares.iter().enumerate().map(share).collect();
         let id = RevisionSplitId {
             rule: rule.clone(),
             service: backend.written.service.clone(),
             port: backend.written.port,
         };
-        let (state, picks) = self.kept_revision_split(&id, &written);
-        Some(Arc::new(RevisionSplit { id, written, state, picks, thresholds, shares }))
+        let kept = self.kept_revision_split(&id, &written);
+        RevisionSplit::new(id, written, kept, backend).map(Arc::new)
     }
 
     fn kept_revision_split(
