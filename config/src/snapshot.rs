@@ -251,8 +251,8 @@ pub struct RevisionSplit {
     pub epoch: u64,
     /// What the judge compares; `None` while there is nothing to compare.
     pub compared: Option<Compared>,
-    /// Shares in millionths, which are 1,000,000 in sum; revisions are distinct. One that has a share and no ready endpoint is
-    /// the stable revision: its share is answered with 503 `stable_unavailable`.
+    /// Shares in millionths, which are 1,000,000 in sum; revisions are distinct, and the stable one is the last. Only that one
+    /// may have a share and no ready endpoint: its share is answered with 503 `stable_unavailable`.
     pub shares: Vec<RevisionShare>,
     /// What keeps a user on one revision.
     pub sticky: Option<Sticky>,
@@ -261,6 +261,14 @@ pub struct RevisionSplit {
     /// Requests that go to a revision whatever its share is; the first that matches counts. Without a ready endpoint there
     /// they are answered with 503 `revision_unavailable`.
     pub routes: Vec<RevisionRoute>,
+}
+
+impl RevisionSplit {
+    /// All revisions that are named, some of them several times.
+    pub fn revisions(&self) -> impl Iterator<Item = &Arc<str>> {
+        let routes = self.routes.iter().map(|route| &route.revision);
+        self.shares.iter().map(|share| &share.revision).chain(routes)
+    }
 }
 
 /// What the judge compares.

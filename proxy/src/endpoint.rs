@@ -71,7 +71,8 @@ impl Endpoint {
         self.refused.store(false, Relaxed);
     }
 
-    /// Whether the current table gives it requests. When not, idle connections to it are closed.
+    /// Whether it could get requests: it is ready, be it withdrawn by a rolling update or not. When not, idle connections to it
+    /// are closed.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Relaxed)
     }

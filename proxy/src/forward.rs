@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -24,7 +24,7 @@ use crate::headers::{self, HopByHop, Seen};
 use crate::reason::Reason;
 use crate::record::Record;
 use crate::rewrite;
-use crate::table::{Arm, ArmTarget, Backend, Rule};
+use crate::table::{Arm, ArmTarget, Backend, Decision, Rule};
 use crate::telemetry::cells::Series;
 use crate::tunnel;
 use crate::upstream::{self, Cause, Exchanged, Failure};
@@ -33,12 +33,31 @@ use crate::worker::Worker;
 /// Says which revision answered, where `--revision-header` asks for it.
 const REVISION_HEADER: HeaderName = HeaderName::from_static("watershed-revision");
 
+/// Where the rule's split sends a request.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) rule: Arc<Rule>,
+    /// Index of the arm, which is a backend.
+    pub(crate) arm: usize,
+    pub(crate) decision: Decision,
+}
+
+impl Destination {
+    fn arm(&self) -> &Arm {
+        match &self.rule.action {
+            crate::table::Action::Split(split) => &split.arms[self.arm],
+            crate::table::Action::Redirect(_) | crate::table::Action::Reject(_) => {
+                unreachable!("only a split chooses an arm")
+            }
+        }
+    }
+}
+
 /// A request that is on its way to a backend. Boxed by its maker: everything that waits then is one pointer.
 #[derive(Debug)]
 pub(crate) struct Trip {
     worker: Rc<Worker>,
-    rule: Arc<Rule>,
-    arm: usize,
+    to: Destination,
     backend: Arc<Backend>,
     record: Box<Record>,
     request: Request<RequestBody>,
@@ -56,11 +75,11 @@ impl Trip {
         conn: &Rc<ConnState>,
         mut request: Request<Incoming>,
         seen: Seen,
-        (rule, arm): (Arc<Rule>, usize),
+        to: Destination,
         mut record: Box<Record>,
     ) -> Result<Box<Self>, (Reason, Box<Record>)> {
-        let target = arm_of(&rule, arm);
-        let ArmTarget::Backend { backend, .. } = &target.target else {
+        let arm = to.arm();
+        let ArmTarget::Backend { backend, .. } = &arm.target else {
             return Err((Reason::InvalidBackend, record));
         };
         let backend = Arc::clone(backend);
@@ -68,7 +87,7 @@ impl Trip {
         let (mut parts, incoming) = request.into_parts();
         let ends_with_head = incoming.is_end_stream();
         let said =
-            prepare_head(&worker, conn, &mut parts, seen, (&rule, target), ends_with_head, &mut record);
+            prepare_head(&worker, conn, &mut parts, seen, (&to.rule, arm), ends_with_head, &mut record);
         let over_http1 =
             backend.endpoints.first().is_none_or(|(endpoint, _)| endpoint.id.protocol == AppProtocol::Http1);
         let upgrade = match (said.upgrade.as_ref().and_then(headers::upgradable), on_client) {
@@ -99,16 +118,7 @@ impl Trip {
             },
         };
         let request = Request::from_parts(parts, body);
-        Ok(Box::new(Self { worker, rule, arm, backend, record, request, upgrade, gate, progress }))
-    }
-}
-
-fn arm_of(rule: &Rule, arm: usize) -> &Arm {
-    match &rule.action {
-        crate::table::Action::Split(split) => &split.arms[arm],
-        crate::table::Action::Redirect(_) | crate::table::Action::Reject(_) => {
-            unreachable!("only a split chooses an arm")
-        }
+        Ok(Box::new(Self { worker, to, backend, record, request, upgrade, gate, progress }))
     }
 }
 
@@ -186,10 +196,12 @@ impl Trip {
     /// Tries endpoints until one answers or nothing may be tried any more.
     pub(crate) async fn go(mut self: Box<Self>) -> Result<Response<ResponseBody>, (Reason, Box<Record>)> {
         let (mut unreachable, mut sent) = (Vec::new(), 0);
-        let mut last = Reason::NoReadyEndpoint;
+        let mut last = self.to.decision.goal.nobody;
         loop {
-            let chosen = self.backend.choose(self.worker.index, self.worker.random(), &unreachable);
-            let Some(index) = chosen else { return Err(self.give_up(last)) };
+            let random = self.worker.random();
+            let chosen =
+                self.backend.choose_of(&self.to.decision.goal, self.worker.index, random, &unreachable);
+            let Some(index) = chosen else { return Err(self.give_up_alone(last)) };
             let (endpoint, revision) = self.backend.endpoints[index].clone();
             self.record.set_endpoint(&endpoint);
             let series = Arc::clone(self.series_of(revision));
@@ -213,6 +225,15 @@ impl Trip {
         }
     }
 
+    /// Ends without an endpoint to ask, counted for the revision that should have answered.
+    fn give_up_alone(mut self, reason: Reason) -> (Reason, Box<Record>) {
+        if let Some(revision) = self.to.decision.goal.revision {
+            let series = Arc::clone(self.series_of(revision));
+            self.record.set_series(series);
+        }
+        self.give_up(reason)
+    }
+
     /// Ends without an answer of a pod. What is left of the request's body is read if it is short; else the connection ends.
     fn give_up(self, reason: Reason) -> (Reason, Box<Record>) {
         let Self { request, record, progress, .. } = self;
@@ -225,7 +246,7 @@ impl Trip {
     }
 
     fn series_of(&self, revision: u16) -> &Arc<Series> {
-        let arm = arm_of(&self.rule, self.arm);
+        let arm = self.to.arm();
         match &arm.target {
             ArmTarget::Backend { series, .. } => &series[usize::from(revision)],
             _ => &arm.series,
@@ -259,7 +280,7 @@ impl Trip {
 
     /// The earlier of the rule's deadlines for an attempt that begins now, and its reason.
     fn deadline(&self) -> Option<Deadline> {
-        let timeouts = &self.rule.timeouts;
+        let timeouts = &self.to.rule.timeouts;
         let whole = timeouts.request.map(|limit| (self.record.started() + limit).into());
         let attempt = timeouts.backend_request.map(|limit: Duration| Instant::now() + limit);
         match (whole, attempt) {
@@ -288,7 +309,7 @@ impl Trip {
         if response.version() == Version::HTTP_2 {
             headers::remove_hop_by_hop(response.headers_mut());
         }
-        self.finish_headers(&mut response, &self.backend.revisions[usize::from(revision)]);
+        self.finish_headers(&mut response, &self.backend.revisions[usize::from(revision)].name);
         self.record.set_status(response.status());
         let stall = ticks(self.worker.shared.limits.response_stall);
         let record = self.record;
@@ -307,12 +328,22 @@ impl Trip {
         if self.worker.shared.marks.via {
             headers::add_via(headers, from);
         }
-        rewrite::apply_to_response(&self.rule.filters, headers);
-        rewrite::apply_to_response(&arm_of(&self.rule, self.arm).filters, headers);
+        rewrite::apply_to_response(&self.to.rule.filters, headers);
+        rewrite::apply_to_response(&self.to.arm().filters, headers);
         if self.worker.shared.marks.revision
             && let Ok(revision) = HeaderValue::try_from(revision)
         {
             headers.insert(REVISION_HEADER, revision);
+        }
+        self.issue_cookie(headers);
+    }
+
+    /// Last, so that no filter takes it away.
+    fn issue_cookie(&self, answer: &mut HeaderMap) {
+        if let Some(key) = self.to.decision.cookie
+            && let Some(split) = self.to.arm().rollout()
+        {
+            split.issue(key, answer);
         }
     }
 
@@ -340,7 +371,8 @@ impl Trip {
             Some(&protocol),
             Version::HTTP_11,
         );
-        rewrite::apply_to_response(&self.rule.filters, response.headers_mut());
+        rewrite::apply_to_response(&self.to.rule.filters, response.headers_mut());
+        self.issue_cookie(response.headers_mut());
         self.record.set_status(StatusCode::SWITCHING_PROTOCOLS);
         tunnel::spawn(&self.worker, on_client, endpoint, self.record);
         Ok(response)

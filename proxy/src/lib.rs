@@ -30,6 +30,7 @@ mod respond;
 mod rewrite;
 mod socket;
 pub mod split;
+pub mod sticky;
 pub mod table;
 pub mod telemetry;
 mod tunnel;

@@ -31,6 +31,10 @@ pub enum Reason {
     UnsupportedFilter,
     /// The chosen backend has no ready endpoint.
     NoReadyEndpoint,
+    /// The Rollout's stable revision, whose share this is, has no ready endpoint.
+    StableUnavailable,
+    /// The revision that a Rollout's header or preview route leads to has no ready endpoint.
+    RevisionUnavailable,
     /// No endpoint that was tried could be connected to.
     ConnectFailed,
     /// As many connections or requests to the endpoint as are allowed.
@@ -68,7 +72,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::BadRequest,
         Self::UnsupportedTransferEncoding,
         Self::NoRoute,
@@ -80,6 +84,8 @@ impl Reason {
         Self::ZeroWeights,
         Self::UnsupportedFilter,
         Self::NoReadyEndpoint,
+        Self::StableUnavailable,
+        Self::RevisionUnavailable,
         Self::ConnectFailed,
         Self::Overloaded,
         Self::UpstreamClosed,
@@ -112,6 +118,8 @@ impl Reason {
             Self::ZeroWeights => "zero_weights",
             Self::UnsupportedFilter => "unsupported_filter",
             Self::NoReadyEndpoint => "no_ready_endpoint",
+            Self::StableUnavailable => "stable_unavailable",
+            Self::RevisionUnavailable => "revision_unavailable",
             Self::ConnectFailed => "connect_failed",
             Self::Overloaded => "overloaded",
             Self::UpstreamClosed => "upstream_closed",
@@ -147,9 +155,12 @@ impl Reason {
             | Self::InvalidBackend
             | Self::ZeroWeights
             | Self::UnsupportedFilter => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::NoReadyEndpoint | Self::ConnectFailed | Self::Overloaded | Self::DrainDeadline => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NoReadyEndpoint
+            | Self::StableUnavailable
+            | Self::RevisionUnavailable
+            | Self::ConnectFailed
+            | Self::Overloaded
+            | Self::DrainDeadline => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamClosed
             | Self::UpstreamProtocol
             | Self::UpstreamReset

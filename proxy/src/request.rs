@@ -15,11 +15,11 @@ use watershed_config::model::Redirect;
 use crate::body::{self, Progress, RequestBody, ResponseBody, Upload};
 use crate::coarse::ticks;
 use crate::connection::ConnState;
-use crate::forward::Trip;
+use crate::forward::{Destination, Trip};
 use crate::headers::{self, HOST_LENGTH_MAX, Named, Seen};
 use crate::reason::Reason;
 use crate::record::{Facts, Record};
-use crate::table::{Action, ArmTarget, Head, Routed, Rule};
+use crate::table::{Action, ArmTarget, Decision, Head, Routed, Rule};
 use crate::worker::Worker;
 use crate::{respond, rewrite};
 
@@ -83,12 +83,10 @@ fn begin(worker: Rc<Worker>, conn: &Rc<ConnState>, request: Request<Incoming>) -
     let mut record = Box::new(Record::new(Rc::clone(&worker), Rc::clone(conn), facts));
     let mut buffer = [0; HOST_LENGTH_MAX];
     match decide(&worker, conn, &request, seen, &mut buffer, &mut record) {
-        Ok(Decided::Forward { rule, arm }) => {
-            match Trip::prepare(worker, conn, request, seen, (rule, arm), record) {
-                Ok(trip) => Begun::Forwarding(trip),
-                Err((reason, record)) => Begun::Answered(reject(reason, record)),
-            }
-        }
+        Ok(Decided::Forward(to)) => match Trip::prepare(worker, conn, request, seen, to, record) {
+            Ok(trip) => Begun::Forwarding(trip),
+            Err((reason, record)) => Begun::Answered(reject(reason, record)),
+        },
         Ok(Decided::Redirect(response)) => {
             leave_body(&worker, conn, request);
             record.set_status(response.status());
@@ -125,7 +123,7 @@ fn reject(reason: Reason, mut record: Box<Record>) -> Response<ResponseBody> {
 
 /// What is to be done with a request.
 enum Decided {
-    Forward { rule: Arc<Rule>, arm: usize },
+    Forward(Destination),
     Redirect(Response<ResponseBody>),
 }
 
@@ -167,7 +165,13 @@ fn decide(
             let chosen = &split.arms[arm];
             record.set_series(Arc::clone(&chosen.series));
             match &chosen.target {
-                ArmTarget::Backend { .. } => Ok(Decided::Forward { rule, arm }),
+                ArmTarget::Backend { backend, rollout, .. } => {
+                    let decision = match rollout {
+                        None => Decision { goal: backend.anybody(), cookie: None },
+                        Some(split) => split.decide(backend, worker.index, &head, conn.peer.ip()),
+                    };
+                    Ok(Decided::Forward(Destination { rule, arm, decision }))
+                }
                 ArmTarget::Redirect(redirect) => redirected(redirect, &rule, head.host, request),
                 ArmTarget::Invalid { .. } => Err(Reason::InvalidBackend),
                 ArmTarget::Reject(reason) => Err(*reason),

@@ -81,9 +81,17 @@ impl Sequence {
 fn next_random(state: &AtomicU64) -> u64 {
     let seed = state.load(Relaxed).wrapping_add(GOLDEN);
     state.store(seed, Relaxed);
-    let mut z = seed;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mix(seed)
+}
+
+/// The multipliers of [`mix`].
+pub(crate) const MIX_1: u64 = 0xBF58_476D_1CE4_E5B9;
+pub(crate) const MIX_2: u64 = 0x94D0_49BB_1331_11EB;
+
+/// `SplitMix64`'s finaliser: every bit of the result depends on every bit of the number, and no two numbers have the same.
+pub(crate) fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(MIX_1);
+    z = (z ^ (z >> 27)).wrapping_mul(MIX_2);
     z ^ (z >> 31)
 }
 

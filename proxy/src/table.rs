@@ -11,6 +11,7 @@ mod compile;
 pub mod explain;
 mod hosts;
 mod paths;
+mod revisions;
 
 use std::sync::Arc;
 
@@ -21,10 +22,12 @@ use watershed_config::snapshot::{self, BindAddress, Generation, InvalidTarget, R
 use crate::reason::Reason;
 use crate::split::{Picks, SplitState, Thresholds};
 use crate::telemetry::cells::Series;
-pub use backend::Backend;
+pub use backend::{Backend, Goal, Revision};
 pub use compile::Compiler;
 use hosts::HostMap;
 use paths::PathMap;
+pub(crate) use revisions::Decision;
+pub use revisions::{RevisionSplit, RevisionSplitId};
 
 /// What of a request decides where it goes.
 #[derive(Debug, Clone, Copy)]
@@ -197,6 +200,16 @@ pub struct Arm {
     pub series: Arc<Series>,
 }
 
+impl Arm {
+    /// How a Rollout divides this share, if one does.
+    pub fn rollout(&self) -> Option<&Arc<RevisionSplit>> {
+        match &self.target {
+            ArmTarget::Backend { rollout, .. } => rollout.as_ref(),
+            ArmTarget::Invalid { .. } | ArmTarget::Redirect(_) | ArmTarget::Reject(_) => None,
+        }
+    }
+}
+
 /// Who answers a share.
 #[derive(Debug)]
 pub enum ArmTarget {
@@ -206,6 +219,8 @@ pub enum ArmTarget {
         backend: Arc<Backend>,
         /// By revision, in the order of [`Backend::revisions`].
         series: Box<[Arc<Series>]>,
+        /// How a Rollout divides the share between them; without it every ready endpoint is as good as any.
+        rollout: Option<Arc<RevisionSplit>>,
     },
     /// Nobody: 500.
     Invalid {

@@ -1,49 +1,100 @@
 //! The ready endpoints of a Service, and which of them a request goes to.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use watershed_config::snapshot;
 
 use crate::endpoint::Endpoint;
+use crate::reason::Reason;
 
 /// The ready endpoints of one Service port.
 #[derive(Debug)]
 pub struct Backend {
     /// `namespace/name:port`, for people.
     pub name: Arc<str>,
-    /// Ready endpoints and the index of their revision.
+    /// Ready endpoints and the index of their revision; those of one revision stand together.
     pub endpoints: Box<[(Arc<Endpoint>, u16)]>,
-    /// The distinct revisions of all endpoints.
-    pub revisions: Box<[Arc<str>]>,
+    /// The distinct revisions of all endpoints, and those that a Rollout names beside them.
+    pub revisions: Box<[Revision]>,
     /// What it was compiled from, for people; no request looks here.
     pub written: Arc<snapshot::Backend>,
     /// All endpoints, ready or not, in the order of those in `written`.
     pub known: Box<[Arc<Endpoint>]>,
 }
 
+/// A revision of a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision {
+    /// As the endpoints' pods have it; may be empty.
+    pub name: Arc<str>,
+    /// Where its ready ones are in [`Backend::endpoints`].
+    pub ready: Range<usize>,
+}
+
+/// Which endpoints of a backend a request may go to. Its retries stay among them, so that they do not change the split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Goal {
+    first: usize,
+    end: usize,
+    /// Index of the only revision; `None` is any.
+    pub revision: Option<u16>,
+    /// What is answered if none of them can be asked.
+    pub nobody: Reason,
+}
+
 impl Backend {
+    /// The place of a revision in [`Backend::revisions`]; the first if it is not known.
+    pub(super) fn index_of(&self, revision: &str) -> u16 {
+        let place = self.revisions.iter().position(|known| *known.name == *revision);
+        place.map_or(0, |place| place as u16)
+    }
+
+    /// Any endpoint.
+    pub fn anybody(&self) -> Goal {
+        Goal { first: 0, end: self.endpoints.len(), revision: None, nobody: Reason::NoReadyEndpoint }
+    }
+
+    /// Any endpoint of one revision.
+    ///
+    /// # Panics
+    /// If there is no revision with this index.
+    pub fn only(&self, revision: u16, nobody: Reason) -> Goal {
+        let Range { start, end } = self.revisions[usize::from(revision)].ready;
+        Goal { first: start, end, revision: Some(revision), nobody }
+    }
+
+    /// [`Backend::choose_of`] all endpoints.
+    pub fn choose(&self, worker: usize, random: u64, tried: &[u64]) -> Option<usize> {
+        self.choose_of(&self.anybody(), worker, random, tried)
+    }
+
     /// Least requests of two random choices (P2C; Mitzenmacher 2001), of this worker's own requests. Endpoints that refuse
     /// connections and those in `tried` are left out; `None` if nobody is left.
-    pub fn choose(&self, worker: usize, random: u64, tried: &[u64]) -> Option<usize> {
-        let count = self.endpoints.len();
-        let usable = |index: usize| {
-            let endpoint = &self.endpoints[index].0;
-            !endpoint.is_refused() && !tried.contains(&endpoint.key)
-        };
-        if count < 2 {
-            return (count == 1 && usable(0)).then_some(0);
+    pub fn choose_of(&self, goal: &Goal, worker: usize, random: u64, tried: &[u64]) -> Option<usize> {
+        choose(&self.endpoints[goal.first..goal.end], worker, random, tried).map(|index| goal.first + index)
+    }
+}
+
+fn choose(endpoints: &[(Arc<Endpoint>, u16)], worker: usize, random: u64, tried: &[u64]) -> Option<usize> {
+    let count = endpoints.len();
+    let usable = |index: usize| {
+        let endpoint = &endpoints[index].0;
+        !endpoint.is_refused() && !tried.contains(&endpoint.key)
+    };
+    if count < 2 {
+        return (count == 1 && usable(0)).then_some(0);
+    }
+    let first = (((random & 0xFFFF_FFFF) * count as u64) >> 32) as usize;
+    let second = (first + 1 + (((random >> 32) * (count as u64 - 1)) >> 32) as usize) % count;
+    match (usable(first), usable(second)) {
+        (true, true) => {
+            let load = |index: usize| endpoints[index].0.in_flight(worker);
+            Some(if load(second) < load(first) { second } else { first })
         }
-        let first = (((random & 0xFFFF_FFFF) * count as u64) >> 32) as usize;
-        let second = (first + 1 + (((random >> 32) * (count as u64 - 1)) >> 32) as usize) % count;
-        match (usable(first), usable(second)) {
-            (true, true) => {
-                let load = |index: usize| self.endpoints[index].0.in_flight(worker);
-                Some(if load(second) < load(first) { second } else { first })
-            }
-            (true, false) => Some(first),
-            (false, true) => Some(second),
-            (false, false) => (0..count).map(|offset| (first + offset) % count).find(|index| usable(*index)),
-        }
+        (true, false) => Some(first),
+        (false, true) => Some(second),
+        (false, false) => (0..count).map(|offset| (first + offset) % count).find(|index| usable(*index)),
     }
 }
 
@@ -55,8 +106,9 @@ mod tests {
     use watershed_config::model::{AppProtocol, ObjectName};
     use watershed_config::snapshot::{self, EndpointId};
 
-    use super::Backend;
+    use super::{Backend, Goal, Revision};
     use crate::endpoint::Endpoint;
+    use crate::reason::Reason;
 
     const WORKERS: usize = 2;
 
@@ -79,7 +131,7 @@ mod tests {
         Backend {
             name: "default/hello:80".into(),
             endpoints: loads.iter().enumerate().map(endpoint).collect(),
-            revisions: Box::new(["1".into()]),
+            revisions: Box::new([Revision { name: "1".into(), ready: 0..loads.len() }]),
             written: Arc::new(snapshot::Backend {
                 service: ObjectName::new("default", "hello"),
                 port: 80,
@@ -114,6 +166,24 @@ mod tests {
             let chosen = backend.choose(0, random, &tried_keys);
             prop_assert_eq!(chosen.is_some(), !usable.is_empty());
             prop_assert!(chosen.is_none_or(|chosen| usable.contains(&chosen)), "{:?} of {:?}", chosen, usable);
+        }
+
+        #[test]
+        fn who_is_not_of_the_wanted_revision_is_never_chosen(
+            (loads, refused, _, random) in cases(), ends: (prop::sample::Index, prop::sample::Index),
+        ) {
+            let backend = backend(&loads);
+            for ((endpoint, _), refused) in backend.endpoints.iter().zip(&refused) {
+                if *refused {
+                    endpoint.refuse();
+                }
+            }
+            let (a, b) = (ends.0.index(loads.len() + 1), ends.1.index(loads.len() + 1));
+            let (first, end) = (a.min(b), a.max(b));
+            let goal = Goal { first, end, revision: Some(0), nobody: Reason::NoReadyEndpoint };
+            let chosen = backend.choose_of(&goal, 0, random, &[]);
+            prop_assert_eq!(chosen.is_some(), (first..end).any(|index| !refused[index]));
+            prop_assert!(chosen.is_none_or(|chosen| (first..end).contains(&chosen)));
         }
 
         #[test]

@@ -4,6 +4,8 @@
 //! holds shared pointers to them, so that a request needs no lookup to find its counter or its sequence. A rule about which
 //! nothing has changed is kept whole: an edit of one route among thousands compiles one rule.
 
+mod rollouts;
+
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
@@ -13,8 +15,10 @@ use watershed_config::snapshot::{
     SplitKey, Target,
 };
 
+use super::backend::Revision;
 use super::hosts::HostMap;
 use super::paths::PathMap;
+use super::revisions::RevisionSplitId;
 use super::{
     Action, Arm, ArmTarget, Backend, BindTable, HostTable, ListenerTable, RoutingTable, Rule, Split,
 };
@@ -22,6 +26,7 @@ use crate::endpoint::Endpoint;
 use crate::reason::Reason;
 use crate::split::{Picks, SplitState, Thresholds};
 use crate::telemetry::cells::{Series, SeriesKey, SeriesSet};
+use rollouts::KeptRevisionSplit;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -32,6 +37,7 @@ pub struct Compiler {
     series: Arc<SeriesSet>,
     endpoints: Map<EndpointId, Arc<Endpoint>>,
     splits: Map<SplitKey, KeptSplit>,
+    revision_splits: Map<RevisionSplitId, KeptRevisionSplit>,
     /// By listener and identity.
     rules: Map<(Arc<str>, RuleId), KeptRule>,
     slots: Map<BindAddress, usize>,
@@ -89,6 +95,7 @@ impl Compiler {
             series,
             endpoints: Map::default(),
             splits: Map::default(),
+            revision_splits: Map::default(),
             rules: Map::default(),
             slots: Map::default(),
             last_key: 0,
@@ -117,6 +124,7 @@ impl Compiler {
             stays
         });
         self.splits.retain(|_, split| split.met == self.pass);
+        self.revision_splits.retain(|_, split| split.met == self.pass);
         self.rules.retain(|_, rule| rule.met == self.pass);
         RoutingTable { generation: snapshot.generation, binds }
     }
@@ -196,8 +204,11 @@ impl Pass<'_> {
             kept.met = self.compiler.pass;
         }
         for arm in &split.arms {
-            if let ArmTarget::Backend { backend, .. } = &arm.target {
+            if let ArmTarget::Backend { backend, rollout, .. } = &arm.target {
                 self.endpoints.extend(backend.known.iter().map(|endpoint| endpoint.key));
+                if let Some(split) = rollout {
+                    self.keep_revision_split(split);
+                }
             }
         }
     }
@@ -238,13 +249,13 @@ impl Pass<'_> {
         let Some(thresholds) = Thresholds::new(&weights) else {
             return Action::Reject(Reason::ZeroWeights);
         };
-        let arms: Box<[Arm]> = rule.arms.iter().map(|arm| self.arm(arm, key)).collect();
+        let arms: Box<[Arm]> = rule.arms.iter().map(|arm| self.arm(arm, &rule.key, key)).collect();
         let shares = arms.iter().map(|arm| (Arc::clone(&arm.series.key.service), arm.weight)).collect();
         let (state, picks) = self.kept_split(&rule.key, shares);
         Action::Split(Split { state, picks, thresholds, arms })
     }
 
-    fn arm(&mut self, arm: &snapshot::Arm, rule: &SeriesKey) -> Arm {
+    fn arm(&mut self, arm: &snapshot::Arm, split: &SplitKey, rule: &SeriesKey) -> Arm {
         let service = match &arm.target {
             Target::Backend(backend) => Arc::clone(&backend.service.name),
             Target::Invalid { reference, .. } => Arc::clone(reference),
@@ -255,18 +266,20 @@ impl Pass<'_> {
             Filter::Redirect(redirect) => Some(ArmTarget::Redirect(redirect.clone())),
             Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) | Filter::Rewrite(_) => None,
         });
-        let target = answer.unwrap_or_else(|| self.target(&arm.target, &key));
+        let target = answer.unwrap_or_else(|| self.target(&arm.target, split, &key));
         Arm { weight: arm.weight, target, filters: arm.filters.as_slice().into(), series: self.series(key) }
     }
 
-    fn target(&mut self, target: &Target, key: &SeriesKey) -> ArmTarget {
+    fn target(&mut self, target: &Target, split: &SplitKey, key: &SeriesKey) -> ArmTarget {
         match target {
             Target::Backend(backend) => {
                 let backend = self.backend(backend);
-                let of_revision = |revision: &Arc<str>| {
-                    self.series(SeriesKey { revision: Arc::clone(revision), ..key.clone() })
+                let rollout = self.revision_split(split, &backend);
+                let of_revision = |revision: &Revision| {
+                    self.series(SeriesKey { revision: Arc::clone(&revision.name), ..key.clone() })
                 };
-                ArmTarget::Backend { series: backend.revisions.iter().map(of_revision).collect(), backend }
+                let series = backend.revisions.iter().map(of_revision).collect();
+                ArmTarget::Backend { backend, series, rollout }
             }
             Target::Invalid { reference, why } => {
                 ArmTarget::Invalid { reference: Arc::clone(reference), why: *why }
@@ -278,26 +291,41 @@ impl Pass<'_> {
         if let Some(compiled) = self.backends.get(&Arc::as_ptr(backend)) {
             return Arc::clone(compiled);
         }
-        let mut revisions: Vec<Arc<str>> = Vec::new();
+        let mut names: Vec<Arc<str>> = Vec::new();
+        let mut index_of = |name: &Arc<str>| {
+            let known = names.iter().position(|known| known == name);
+            let index = known.unwrap_or_else(|| {
+                names.push(Arc::clone(name));
+                names.len() - 1
+            });
+            u16::try_from(index).unwrap_or(u16::MAX)
+        };
         let (mut endpoints, mut known_all) = (Vec::new(), Vec::with_capacity(backend.endpoints.len()));
         for endpoint in &backend.endpoints {
             let known = self.endpoint(&endpoint.id);
             known_all.push(Arc::clone(&known));
             let ready = endpoint.state == EndpointState::Ready;
-            known.set_ready(ready);
-            let revision = revisions.iter().position(|revision| *revision == endpoint.revision);
-            let revision = revision.unwrap_or_else(|| {
-                revisions.push(Arc::clone(&endpoint.revision));
-                revisions.len() - 1
-            });
+            // What a rolling update has withdrawn may come back at any time and is kept warm.
+            known.set_ready(ready || endpoint.state == EndpointState::Withdrawn);
+            let revision = index_of(&endpoint.revision);
             if ready {
-                endpoints.push((known, u16::try_from(revision).unwrap_or(u16::MAX)));
+                endpoints.push((known, revision));
             }
         }
+        // Those that a Rollout names have an index too, for their counters and for what is answered in their place.
+        backend.rollout.iter().flat_map(|rollout| rollout.revisions()).for_each(|name| {
+            index_of(name);
+        });
+        endpoints.sort_by_key(|(_, revision)| *revision);
+        let before = |index: usize| endpoints.partition_point(|(_, revision)| usize::from(*revision) < index);
+        let revision = |(index, name): (usize, &Arc<str>)| Revision {
+            name: Arc::clone(name),
+            ready: before(index)..before(index + 1),
+        };
         let compiled = Arc::new(Backend {
             name: format!("{}:{}", backend.service, backend.port).into(),
+            revisions: names.iter().enumerate().map(revision).collect(),
             endpoints: endpoints.into(),
-            revisions: revisions.into(),
             written: Arc::clone(backend),
             known: known_all.into(),
         });

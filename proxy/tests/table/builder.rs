@@ -12,7 +12,8 @@ use watershed_config::model::{
 };
 use watershed_config::snapshot::{
     Arm, Backend, Bind, BindAddress, Candidate, Endpoint, EndpointId, EndpointState, Generation,
-    InvalidTarget, Listener, ListenerName, Rule, RuleId, Snapshot, SplitKey, Target, VirtualHost,
+    InvalidTarget, Listener, ListenerName, RevisionShare, RevisionSplit, Rule, RuleId, Snapshot, SplitKey,
+    Target, VirtualHost,
 };
 use watershed_proxy::table::{Compiler, Head};
 use watershed_proxy::telemetry::cells::SeriesSet;
@@ -105,6 +106,33 @@ pub(crate) fn arm(weight: u32, service: &str, endpoints: Vec<Endpoint>) -> Arm {
     let backend =
         Backend { service: ObjectName::new("default", service), port: 80, endpoints, rollout: None };
     Arm { weight, target: Target::Backend(Arc::new(backend)), filters: vec![] }
+}
+
+/// The same arm with its traffic divided by a Rollout.
+pub(crate) fn divided(mut arm: Arm, rollout: &Arc<RevisionSplit>) -> Arm {
+    if let Target::Backend(backend) = &mut arm.target {
+        Arc::make_mut(backend).rollout = Some(Arc::clone(rollout));
+    }
+    arm
+}
+
+/// A Rollout with these shares in millionths, the stable revision last; nothing is compared, sticky or routed.
+pub(crate) fn rollout(epoch: u64, shares: &[(&str, u32)]) -> RevisionSplit {
+    let share = |(revision, millionths): &(&str, u32)| RevisionShare {
+        revision: (*revision).into(),
+        millionths: *millionths,
+        wanted: *millionths,
+    };
+    RevisionSplit {
+        rollout: ObjectName::new("default", "hello"),
+        run: 1,
+        epoch,
+        compared: None,
+        shares: shares.iter().map(share).collect(),
+        sticky: None,
+        salt: 0x5EED,
+        routes: Vec::new(),
+    }
 }
 
 /// A ready endpoint on 10.0.0.1.

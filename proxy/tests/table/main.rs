@@ -6,4 +6,5 @@ mod builder;
 mod explain;
 mod precedence;
 mod reference;
+mod revisions;
 mod swaps;
