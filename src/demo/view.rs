@@ -4,14 +4,19 @@
 //! wraps would make the next redraw start in the wrong row. [`Screen`] does the writing.
 
 mod block;
-mod screen;
-mod wrap;
 
+use std::io;
 use std::time::Duration;
 
 use super::manifests::VERSIONS;
 use super::script::WEIGHTS;
-pub(super) use screen::Screen;
+use crate::screen::Screen;
+
+/// How often a terminal is redrawn: often enough to look alive, seldom enough to read.
+const REDRAW_EVERY: Duration = Duration::from_millis(200);
+
+/// How often a pipe gets a line.
+const LINE_EVERY: Duration = Duration::from_secs(1);
 
 /// How far a phase is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +79,18 @@ pub(super) struct Frame {
     pub(super) errors: u64,
     /// Requests waiting for an answer now.
     pub(super) in_flight: u64,
+}
+
+/// How often to show a frame.
+pub(super) fn every(screen: &Screen) -> Duration {
+    if screen.is_terminal() { REDRAW_EVERY } else { LINE_EVERY }
+}
+
+/// Shows a frame in the place of the one before.
+pub(super) fn show(screen: &mut Screen, frame: &Frame) -> io::Result<()> {
+    let lines =
+        if screen.is_terminal() { block::block(frame, screen.style()) } else { vec![block::line(frame)] };
+    screen.draw(&lines)
 }
 
 /// `1234567` as `1,234,567`.

@@ -1,29 +1,33 @@
 //! Writing to the terminal, or to whatever standard output is. An error means that nobody reads any more
 //! (`watershed demo | head`): the run is over then.
 
+mod wrap;
+
 use std::env;
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
 
-use super::Frame;
-use super::block::{Style, block, line};
-use super::wrap::wrap;
-
-/// How often a terminal is redrawn: often enough to look alive, seldom enough to read.
-const REDRAW_EVERY: Duration = Duration::from_millis(200);
-
-/// How often a pipe gets a line.
-const LINE_EVERY: Duration = Duration::from_secs(1);
+pub(crate) use wrap::wrap;
 
 /// The width where the terminal does not say.
 const WIDTH_UNKNOWN: usize = 80;
 
-/// Where the demo shows itself.
+/// How text looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Style {
+    /// Columns of the terminal; a pipe has no edge.
+    pub width: usize,
+    /// Whether to use colours.
+    pub colour: bool,
+    /// Whether the terminal shows more than plain ASCII.
+    pub unicode: bool,
+}
+
+/// Where a command shows itself.
 #[derive(Debug)]
 pub(crate) struct Screen {
     terminal: bool,
     colour: bool,
-    blocks: bool,
+    unicode: bool,
     /// Rows of the block that is on the terminal now.
     rows: usize,
 }
@@ -35,23 +39,24 @@ impl Screen {
         let terminal = io::stdout().is_terminal() && env::var("TERM").is_ok_and(|term| term != "dumb");
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| env::var(name).ok());
         let locale = locale.unwrap_or_default().to_lowercase();
-        let blocks = locale.contains("utf-8") || locale.contains("utf8");
-        Self { terminal, colour: terminal && !set("NO_COLOR"), blocks, rows: 0 }
+        let unicode = locale.contains("utf-8") || locale.contains("utf8");
+        Self { terminal, colour: terminal && !set("NO_COLOR"), unicode, rows: 0 }
     }
 
-    /// How often to show a frame.
-    pub(crate) fn every(&self) -> Duration {
-        if self.terminal { REDRAW_EVERY } else { LINE_EVERY }
+    /// Whether somebody looks at it, rather than a program.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.terminal
     }
 
-    /// Shows a frame in the place of the one before.
-    pub(crate) fn frame(&mut self, frame: &Frame) -> io::Result<()> {
-        if !self.terminal {
-            return write(&format!("{}\n", line(frame)));
-        }
-        let lines = block(frame, Style { width: self.width(), colour: self.colour, blocks: self.blocks });
+    /// How text should look on it, now: terminals change their width.
+    pub(crate) fn style(&self) -> Style {
+        Style { width: self.width(), colour: self.colour, unicode: self.unicode }
+    }
+
+    /// Shows lines in the place of those before. On a terminal none may be wider than it is.
+    pub(crate) fn draw(&mut self, lines: &[String]) -> io::Result<()> {
         let mut text = self.back_to_top();
-        for line in &lines {
+        for line in lines {
             text.push_str(line);
             text.push('\n');
         }
