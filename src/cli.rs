@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod exchange;
 pub(crate) mod explain;
+pub(crate) mod rollout;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,6 +30,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Say which rule, share and endpoints a request would get, and why
     Explain(explain::ExplainArgs),
+    /// Look at rollouts of a running process, and tell them what to do
+    Rollout(rollout::RolloutArgs),
     /// Show a rollout on this machine: pods, load, weights 0 to 100 %, and that nothing is lost
     Demo(demo::Options),
     /// A pod of the demo
@@ -46,6 +49,7 @@ impl Cli {
             Command::Run(args) => app::run(args),
             Command::Check(args) => check::run(&args),
             Command::Explain(args) => explain::run(&args),
+            Command::Rollout(args) => rollout::run(&args),
             Command::Demo(options) => demo::run(&options),
             Command::DemoPod(options) => demo::pod::run(&options),
             Command::DemoProxy(options) => demo::leash::run(&options),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::manifests::VERSIONS;
 use super::script::WEIGHTS;
 use crate::screen::Screen;
+pub(super) use crate::screen::thousands;
 
 /// How often a terminal is redrawn: often enough to look alive, seldom enough to read.
 const REDRAW_EVERY: Duration = Duration::from_millis(200);
@@ -91,19 +92,6 @@ pub(super) fn show(screen: &mut Screen, frame: &Frame) -> io::Result<()> {
     let lines =
         if screen.is_terminal() { block::block(frame, screen.style()) } else { vec![block::line(frame)] };
     screen.draw(&lines)
-}
-
-/// `1234567` as `1,234,567`.
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A latency in milliseconds, with two decimals below ten.
