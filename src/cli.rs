@@ -5,12 +5,13 @@ pub(crate) mod exchange;
 pub(crate) mod explain;
 pub(crate) mod rollout;
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::{app, demo};
 
@@ -34,6 +35,12 @@ enum Command {
     Rollout(rollout::RolloutArgs),
     /// Show a rollout on this machine: pods, load, weights 0 to 100 %, and that nothing is lost
     Demo(demo::Options),
+    /// Print what a shell needs to complete these commands: `source <(watershed completion bash)`
+    Completion {
+        /// Which shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
     /// A pod of the demo
     #[command(hide = true)]
     DemoPod(demo::pod::Options),
@@ -51,9 +58,39 @@ impl Cli {
             Command::Explain(args) => explain::run(&args),
             Command::Rollout(args) => rollout::run(&args),
             Command::Demo(options) => demo::run(&options),
+            Command::Completion { shell } => complete(shell),
             Command::DemoPod(options) => demo::pod::run(&options),
             Command::DemoProxy(options) => demo::leash::run(&options),
         }
+    }
+}
+
+/// Shells that can be told how to complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Shell {
+    /// Bash
+    Bash,
+    /// Zsh
+    Zsh,
+    /// Fish
+    Fish,
+}
+
+/// Made from the commands themselves, so that it cannot be behind them.
+fn complete(shell: Shell) -> ExitCode {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "watershed", &mut script);
+    match io::stdout().write_all(&script) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("watershed completion: cannot write: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 

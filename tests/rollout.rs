@@ -109,3 +109,14 @@ fn the_commands_find_the_process_that_runs() {
     assert_eq!(said, "watershed rollout: there is no Rollout default/nothing; there is none at all\n");
     assert_eq!(watershed(&["rollout"], &[]).status.code(), Some(2));
 }
+
+#[test]
+fn shells_are_told_how_to_complete_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = watershed(&["completion", shell], &[]);
+        let script = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(script.contains("set-weight") && script.contains("to-revision"), "{shell}: {script}");
+    }
+    assert_eq!(watershed(&["completion", "tcsh"], &[]).status.code(), Some(2));
+}
