@@ -22,8 +22,8 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
 
-pub(crate) use access::Access;
 use access::Way;
+pub(crate) use access::{Access, SOCKET_FILE, TOKEN_FILE};
 pub(crate) use server::start;
 pub(crate) use state::AdminState;
 

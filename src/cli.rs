@@ -3,13 +3,15 @@
 pub(crate) mod check;
 pub(crate) mod exchange;
 pub(crate) mod explain;
+pub(crate) mod rollout;
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::{app, demo};
 
@@ -29,8 +31,16 @@ enum Command {
     Check(check::CheckArgs),
     /// Say which rule, share and endpoints a request would get, and why
     Explain(explain::ExplainArgs),
+    /// Look at rollouts of a running process, and tell them what to do
+    Rollout(rollout::RolloutArgs),
     /// Show a rollout on this machine: pods, load, weights 0 to 100 %, and that nothing is lost
     Demo(demo::Options),
+    /// Print what a shell needs to complete these commands: `source <(watershed completion bash)`
+    Completion {
+        /// Which shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
     /// A pod of the demo
     #[command(hide = true)]
     DemoPod(demo::pod::Options),
@@ -46,10 +56,41 @@ impl Cli {
             Command::Run(args) => app::run(args),
             Command::Check(args) => check::run(&args),
             Command::Explain(args) => explain::run(&args),
+            Command::Rollout(args) => rollout::run(&args),
             Command::Demo(options) => demo::run(&options),
+            Command::Completion { shell } => complete(shell),
             Command::DemoPod(options) => demo::pod::run(&options),
             Command::DemoProxy(options) => demo::leash::run(&options),
         }
+    }
+}
+
+/// Shells that can be told how to complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Shell {
+    /// Bash
+    Bash,
+    /// Zsh
+    Zsh,
+    /// Fish
+    Fish,
+}
+
+/// Made from the commands themselves, so that it cannot be behind them.
+fn complete(shell: Shell) -> ExitCode {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "watershed", &mut script);
+    match io::stdout().write_all(&script) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("watershed completion: cannot write: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 

@@ -41,7 +41,8 @@ use tokio::time::sleep;
 use conduct::Conduct;
 use folders::Folders;
 use ledger::Audit;
-use view::Screen;
+
+use crate::screen::Screen;
 
 /// Shorter runs leave no time for four phases.
 const DURATION_MIN: Duration = Duration::from_secs(2);

@@ -4,6 +4,7 @@ mod admin;
 mod app;
 mod cli;
 mod demo;
+mod screen;
 
 use std::process::ExitCode;
 

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::{Command, Output};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -74,4 +75,48 @@ fn a_change_over_tcp_is_refused_without_the_token() {
     let mut connection = Connection::open(here).unwrap();
     assert_eq!(connection.ask(request("admin", target, &json_body)).unwrap().status, 401);
     assert_eq!(connection.ask(request("admin", "/livez", &[])).unwrap().text(), "ok\n");
+}
+
+/// A command, without anything of this machine's environment but what is given.
+fn watershed(arguments: &[&str], environment: &[(&str, &Path)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_watershed"));
+    command.args(arguments).env_clear().envs(environment.iter().copied()).output().unwrap()
+}
+
+#[test]
+fn the_commands_find_the_process_that_runs() {
+    let pod = Pod::start("hello-a");
+    let manifests = hello(&pod);
+    let home = TempDir::new().unwrap();
+    let state = home.path().join("watershed/key");
+    let running = Start::over(manifests.path()).state_dir(&state).ready();
+    let admin = running.admin_address().to_string();
+    let ways = [
+        (vec![], vec![("XDG_STATE_HOME", home.path())]),
+        (vec!["--state-dir", state.to_str().unwrap()], vec![]),
+        (vec!["--admin", &admin], vec![]),
+        (vec![], vec![("WATERSHED_ADMIN", Path::new(&admin))]),
+    ];
+    for (flags, environment) in ways {
+        let output = watershed(&[&["rollout", "list"], &*flags].concat(), &environment);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!(said, "No Rollouts found in namespace default.\n", "{flags:?}");
+    }
+    let output = watershed(&["rollout", "abort", "nothing"], &[("XDG_STATE_HOME", home.path())]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said, "watershed rollout: there is no Rollout default/nothing; there is none at all\n");
+    assert_eq!(watershed(&["rollout"], &[]).status.code(), Some(2));
+}
+
+#[test]
+fn shells_are_told_how_to_complete_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = watershed(&["completion", shell], &[]);
+        let script = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(script.contains("set-weight") && script.contains("to-revision"), "{shell}: {script}");
+    }
+    assert_eq!(watershed(&["completion", "tcsh"], &[]).status.code(), Some(2));
 }

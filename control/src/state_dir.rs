@@ -28,15 +28,27 @@ impl StateEnvironment {
     /// state home, where the hash is of the sorted absolute paths. It is short, because the path of a Unix socket ends at
     /// 107 bytes. `None` if the environment names no place at all.
     pub fn default_directory(&self, paths: &[PathBuf]) -> Option<PathBuf> {
-        let named = |value: &Option<OsString>| value.clone().filter(|value| !value.is_empty());
-        if let Some(directories) = named(&self.state_directory) {
-            let first = directories.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
-            return Some(PathBuf::from(std::ffi::OsStr::from_bytes(first)));
-        }
-        let xdg = named(&self.xdg_state_home).map(PathBuf::from).filter(|path| path.is_absolute());
-        let home = || named(&self.home).map(|home| PathBuf::from(home).join(".local/state"));
-        Some(xdg.or_else(home)?.join("watershed").join(key(paths)))
+        self.given_directory().or_else(|| Some(self.home_of_directories()?.join(key(paths))))
     }
+
+    /// `$STATE_DIRECTORY`.
+    pub fn given_directory(&self) -> Option<PathBuf> {
+        let directories = named(self.state_directory.as_ref())?;
+        let first = directories.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
+        Some(PathBuf::from(std::ffi::OsStr::from_bytes(first)))
+    }
+
+    /// Where the default directories of all of this user's processes are, each under its `HASH`.
+    pub fn home_of_directories(&self) -> Option<PathBuf> {
+        let xdg = named(self.xdg_state_home.as_ref()).map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = || named(self.home.as_ref()).map(|home| PathBuf::from(home).join(".local/state"));
+        Some(xdg.or_else(home)?.join("watershed"))
+    }
+}
+
+/// An empty variable names nothing.
+fn named(value: Option<&OsString>) -> Option<OsString> {
+    value.cloned().filter(|value| !value.is_empty())
 }
 
 /// A short name for a set of paths.

@@ -1,13 +1,16 @@
 //! Rollouts that only say that they do what they are told: the admin API and the commands are tested against them.
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 use watershed_control::rollout::port::{Answered, Refused, Rollouts, Verb};
 use watershed_control::rollout::view::{RolloutView, VerbAnswer, VerbRequest};
 
-use super::server::{Admin, start};
+pub(crate) use super::server::Admin;
+use super::server::start;
 use super::{Access, AdminState};
 
 /// A verb that was handed over: namespace, name, verb, request.
@@ -19,7 +22,10 @@ pub(crate) struct Fake {
     views: Mutex<Vec<RolloutView>>,
     /// Answers to come, in order; without any, versions are checked and everything else succeeds.
     answers: Mutex<VecDeque<Answered>>,
+    /// What is published before the next verb is answered.
+    moves: Mutex<VecDeque<Vec<RolloutView>>>,
     submitted: Mutex<Vec<Submitted>>,
+    looks: AtomicUsize,
 }
 
 impl Fake {
@@ -48,6 +54,16 @@ impl Fake {
         self.answers.lock().unwrap().push_back(answer);
     }
 
+    /// While the next verb is on its way, things change to this.
+    pub(crate) fn will_move_to(&self, views: Vec<RolloutView>) {
+        self.moves.lock().unwrap().push_back(views);
+    }
+
+    /// How often somebody has looked.
+    pub(crate) fn looks(&self) -> usize {
+        self.looks.load(Relaxed)
+    }
+
     /// What was handed over since the last look.
     pub(crate) fn submitted(&self) -> Vec<Submitted> {
         std::mem::take(&mut self.submitted.lock().unwrap())
@@ -64,6 +80,7 @@ impl Fake {
 
 impl Rollouts for Fake {
     fn list(&self) -> Arc<[RolloutView]> {
+        self.looks.fetch_add(1, Relaxed);
         self.views.lock().unwrap().clone().into()
     }
 
@@ -75,6 +92,10 @@ impl Rollouts for Fake {
         request: VerbRequest,
     ) -> oneshot::Receiver<Answered> {
         let (answer, receiver) = oneshot::channel();
+        let moved = self.moves.lock().unwrap().pop_front();
+        if let Some(views) = moved {
+            self.publish(views);
+        }
         let scripted = self.answers.lock().unwrap().pop_front();
         let answered = scripted.unwrap_or_else(|| {
             let view = self.get(namespace, name).ok_or(Refused::NotFound)?;

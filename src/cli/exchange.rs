@@ -70,6 +70,10 @@ pub(crate) fn exchange(mut stream: impl Read + Write, host: &str, ask: &Ask<'_>)
     stream.write_all(&request)?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    if answer.is_empty() {
+        let what = "the connection was closed without an answer";
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
+    }
     let not_http = || io::Error::new(io::ErrorKind::InvalidData, "that is not HTTP");
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(not_http)?;
     let head = String::from_utf8_lossy(&answer[..end]);

@@ -19,7 +19,8 @@ use super::proxy::Proxy;
 use super::script::{Act, Script, WEIGHTS};
 use super::summary::{self, PhaseEnd};
 use super::supervisor::Supervisor;
-use super::view::{Frame, PhaseRow, Screen, Stage};
+use super::view::{self, Frame, PhaseRow, Stage};
+use crate::screen::Screen;
 
 /// How often files, processes and the script are looked at.
 const TICK: Duration = Duration::from_millis(20);
@@ -130,8 +131,8 @@ impl<'a> Conduct<'a> {
                 }
             }
             self.look(load).await?;
-            if shown.elapsed() >= self.screen.every() {
-                shown += self.screen.every();
+            if shown.elapsed() >= view::every(&self.screen) {
+                shown += view::every(&self.screen);
                 self.frame(load)?;
             }
             sleep(TICK).await;
@@ -215,7 +216,7 @@ impl<'a> Conduct<'a> {
             in_flight: progress.in_flight(),
         };
         drop(progress);
-        self.screen.frame(&frame).context("standard output was closed")
+        view::show(&mut self.screen, &frame).context("standard output was closed")
     }
 
     fn ends(&self, load: &Load) -> Vec<PhaseEnd> {

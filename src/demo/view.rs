@@ -4,14 +4,20 @@
 //! wraps would make the next redraw start in the wrong row. [`Screen`] does the writing.
 
 mod block;
-mod screen;
-mod wrap;
 
+use std::io;
 use std::time::Duration;
 
 use super::manifests::VERSIONS;
 use super::script::WEIGHTS;
-pub(super) use screen::Screen;
+use crate::screen::Screen;
+pub(super) use crate::screen::thousands;
+
+/// How often a terminal is redrawn: often enough to look alive, seldom enough to read.
+const REDRAW_EVERY: Duration = Duration::from_millis(200);
+
+/// How often a pipe gets a line.
+const LINE_EVERY: Duration = Duration::from_secs(1);
 
 /// How far a phase is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,17 +82,16 @@ pub(super) struct Frame {
     pub(super) in_flight: u64,
 }
 
-/// `1234567` as `1,234,567`.
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+/// How often to show a frame.
+pub(super) fn every(screen: &Screen) -> Duration {
+    if screen.is_terminal() { REDRAW_EVERY } else { LINE_EVERY }
+}
+
+/// Shows a frame in the place of the one before.
+pub(super) fn show(screen: &mut Screen, frame: &Frame) -> io::Result<()> {
+    let lines =
+        if screen.is_terminal() { block::block(frame, screen.style()) } else { vec![block::line(frame)] };
+    screen.draw(&lines)
 }
 
 /// A latency in milliseconds, with two decimals below ten.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Where a rollout stands, in Argo's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -182,8 +182,10 @@ pub struct JudgeView {
     /// In a sentence: what it compares, or why there is nothing to compare.
     pub state: String,
     /// Evidence against the canary in all: at `limit` it is found to be worse.
+    #[serde(serialize_with = "finite")]
     pub evidence: f64,
     /// 1 / falseAlarmRate.
+    #[serde(serialize_with = "finite")]
     pub limit: f64,
     /// What is compared, one by one.
     pub metrics: Vec<JudgeMetricView>,
@@ -200,6 +202,7 @@ pub struct JudgeMetricView {
     /// `failed`, `slower than 25 ms`.
     pub name: String,
     /// Evidence.
+    #[serde(serialize_with = "finite")]
     pub evidence: f64,
     /// Requests of the canary that were compared.
     pub canary: u64,
@@ -209,6 +212,12 @@ pub struct JudgeMetricView {
     pub stable: u64,
     /// Bad ones among them.
     pub bad_stable: u64,
+}
+
+/// Evidence grows exponentially and may overflow, but JSON has no infinity: it would be read as nothing at all.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn finite<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(value.clamp(-f64::MAX, f64::MAX))
 }
 
 /// One analysis.

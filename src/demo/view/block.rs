@@ -1,6 +1,7 @@
 //! Frames as text.
 
 use super::{Frame, PhaseRow, Stage, millis, thousands};
+use crate::screen::Style;
 
 /// Below this width there is no room for bars.
 const NARROW: usize = 60;
@@ -11,19 +12,8 @@ const BAR_MAX: usize = 40;
 /// Columns of a phase's row before its bar.
 const BEFORE_BAR: usize = 42;
 
-/// How the block looks.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Style {
-    /// Columns of the terminal.
-    pub(crate) width: usize,
-    /// Whether to use colours.
-    pub(crate) colour: bool,
-    /// Whether the terminal shows block characters, or plain ASCII is safer.
-    pub(crate) blocks: bool,
-}
-
 /// A frame as lines of at most `width - 1` columns: a terminal may wrap a line that fills its last column.
-pub(crate) fn block(frame: &Frame, style: Style) -> Vec<String> {
+pub(super) fn block(frame: &Frame, style: Style) -> Vec<String> {
     let mut lines = vec![(heading(frame, style), Stage::Done), (columns(style), Stage::Ahead)];
     lines.extend(frame.phases.iter().map(|row| (phase(row, style), row.stage)));
     lines.extend(numbers(frame, style).into_iter().map(|line| (line, Stage::Done)));
@@ -32,7 +22,7 @@ pub(crate) fn block(frame: &Frame, style: Style) -> Vec<String> {
 }
 
 /// A frame as one line for a pipe or a log.
-pub(crate) fn line(frame: &Frame) -> String {
+pub(super) fn line(frame: &Frame) -> String {
     let (weight, share) = match frame.phases.iter().find(|row| row.stage == Stage::Now) {
         Some(row) => (format!("{} %", row.weight), percent(row)),
         None => ("-".to_owned(), "-".to_owned()),
@@ -71,7 +61,7 @@ fn phase(row: &PhaseRow, style: Style) -> String {
     }
     let text = format!("{mark}{:>14} %{share:>11}{requests:>12}", row.weight);
     let room = style.width.saturating_sub(BEFORE_BAR + 1).min(BAR_MAX);
-    format!("{text:<BEFORE_BAR$}{}", bar(row, room, style.blocks))
+    format!("{text:<BEFORE_BAR$}{}", bar(row, room, style.unicode))
 }
 
 fn percent(row: &PhaseRow) -> String {
@@ -79,10 +69,10 @@ fn percent(row: &PhaseRow) -> String {
 }
 
 /// The canary's share of `room` columns.
-fn bar(row: &PhaseRow, room: usize, blocks: bool) -> String {
+fn bar(row: &PhaseRow, room: usize, unicode: bool) -> String {
     let Some(share) = row.share() else { return String::new() };
     let full = ((share / 100.0 * room as f64).round() as usize).min(room);
-    let (on, off) = if blocks { ("█", "░") } else { ("#", ".") };
+    let (on, off) = if unicode { ("█", "░") } else { ("#", ".") };
     format!("{}{}", on.repeat(full), off.repeat(room - full))
 }
 
@@ -138,14 +128,14 @@ mod tests {
     }
 
     fn plain(width: usize) -> Vec<String> {
-        block(&frame(), Style { width, colour: false, blocks: false })
+        block(&frame(), Style { width, colour: false, unicode: false })
     }
 
     #[test]
     fn no_line_reaches_the_last_column_of_any_terminal_and_the_block_keeps_its_height() {
-        for blocks in [false, true] {
+        for unicode in [false, true] {
             for width in 0..200 {
-                let lines = block(&frame(), Style { width, colour: false, blocks });
+                let lines = block(&frame(), Style { width, colour: false, unicode });
                 let longest = lines.iter().map(|line| line.chars().count()).max().unwrap();
                 assert!(longest < width.max(1), "{width}: {longest}");
                 assert_eq!(lines.len(), if width < NARROW { 9 } else { 8 });
@@ -188,7 +178,7 @@ mod tests {
     #[test]
     fn colour_adds_escapes_only_where_it_is_wanted_and_closes_them() {
         assert!(plain(80).iter().all(|line| !line.contains('\x1b')));
-        for line in block(&frame(), Style { width: 80, colour: true, blocks: true }) {
+        for line in block(&frame(), Style { width: 80, colour: true, unicode: true }) {
             assert_eq!(line.contains('\x1b'), line.ends_with("\x1b[0m"));
         }
     }
