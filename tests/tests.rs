@@ -18,6 +18,7 @@ mod demo;
 mod filters;
 mod hostile;
 mod hot_swap;
+mod judge;
 mod lifecycle;
 mod limits;
 mod matching;

@@ -89,6 +89,26 @@ pub struct BlockCounts {
 /// Number of kinds of blocks.
 pub const BLOCK_KINDS: usize = 165;
 
+/// All kinds, in the order of their places: they are looked up for every rollout each second.
+const KINDS: [BlockKind; BLOCK_KINDS] = {
+    let mut kinds = [BlockKind { canary: 0, bad_canary: 0, bad_stable: 0 }; BLOCK_KINDS];
+    let (mut place, mut canary) = (0, 0);
+    while canary <= BLOCK as u8 {
+        let mut bad_canary = 0;
+        while bad_canary <= canary {
+            let mut bad_stable = 0;
+            while bad_stable <= BLOCK as u8 - canary {
+                kinds[place] = BlockKind { canary, bad_canary, bad_stable };
+                place += 1;
+                bad_stable += 1;
+            }
+            bad_canary += 1;
+        }
+        canary += 1;
+    }
+    kinds
+};
+
 /// How many blocks there were of each kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockTable(pub [u64; BLOCK_KINDS]);
@@ -118,19 +138,16 @@ impl BlockKind {
     }
 
     /// All kinds, in the order of their places.
-    pub fn all() -> impl Iterator<Item = Self> {
-        (0..=8u8).flat_map(|canary| {
-            (0..=canary).flat_map(move |bad_canary| {
-                (0..=8 - canary).map(move |bad_stable| Self { canary, bad_canary, bad_stable })
-            })
-        })
+    pub fn all() -> impl Iterator<Item = Self> + Clone {
+        KINDS.into_iter()
     }
 }
 
 impl BlockTable {
     /// The kinds that occurred, with how often.
-    pub fn iter(&self) -> impl Iterator<Item = (BlockKind, u64)> {
-        BlockKind::all().zip(self.0).filter(|(_, count)| *count > 0)
+    pub fn iter(&self) -> impl Iterator<Item = (BlockKind, u64)> + '_ {
+        let occurred = self.0.iter().zip(&KINDS).filter(|(count, _)| **count > 0);
+        occurred.map(|(count, kind)| (*kind, *count))
     }
 
     /// Counts blocks of one kind.
