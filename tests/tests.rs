@@ -24,6 +24,7 @@ mod limits;
 mod matching;
 mod readiness;
 mod rollout;
+mod rollouts;
 mod smoke;
 mod streaming;
 mod ways_in;

@@ -9,8 +9,8 @@
 //! It is answered 502 `closed_while_sending`, and it is counted here by that name and by no other.
 
 mod changes;
-mod client;
-mod tally;
+pub(crate) mod client;
+pub(crate) mod tally;
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};

@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) seen: Mutex<Vec<Seen>>,
     /// Whether `/healthz` answers 200, else 503. Asking it is not remembered.
     pub(crate) healthy: AtomicBool,
+    /// Of a thousand requests, so many are answered 500, at random.
+    pub(crate) failing: AtomicUsize,
     /// Connections that are open.
     pub(crate) open: AtomicUsize,
     /// Requests of `/hold` that wait.
@@ -70,6 +72,7 @@ impl Pod {
             name: name.to_owned(),
             seen: Mutex::default(),
             healthy: AtomicBool::new(true),
+            failing: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
             release: Notify::new(),
@@ -115,6 +118,11 @@ impl Pod {
     /// What `/healthz` answers from now on.
     pub(crate) fn set_healthy(&self, healthy: bool) {
         self.shared.healthy.store(healthy, SeqCst);
+    }
+
+    /// Answers 500 to so many of a thousand requests from now on, at random.
+    pub(crate) fn fail(&self, per_thousand: usize) {
+        self.shared.failing.store(per_thousand, SeqCst);
     }
 
     /// Waits until this many requests of `/hold` wait here.

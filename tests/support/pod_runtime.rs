@@ -198,7 +198,9 @@ async fn answer(
         "headers": headers(&head.headers),
         "body": String::from_utf8_lossy(&body),
     });
-    Ok(reply(&shared, StatusCode::OK, echo.to_string().into()))
+    let fails = fastrand::usize(..1000) < shared.failing.load(SeqCst);
+    let status = if fails { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
+    Ok(reply(&shared, status, echo.to_string().into()))
 }
 
 /// Names with all their values, in order.

@@ -17,7 +17,7 @@ use super::tally::{End, Outcome};
 use crate::support::{Answer, Connection};
 
 /// Connections at a time.
-pub(super) const CLIENTS: usize = 8;
+pub(crate) const CLIENTS: usize = 8;
 /// Requests at a time on a connection that can carry several.
 const STREAMS: usize = 4;
 /// Largest body in bytes: several frames, and less than is kept for an HTTP/2 pod that refuses the stream.
@@ -35,7 +35,7 @@ struct Ask {
 }
 
 /// A client with one connection at a time.
-pub(super) struct Client {
+pub(crate) struct Client {
     number: usize,
     asked: usize,
     random: Rng,
@@ -50,7 +50,7 @@ enum Wire {
 
 impl Client {
     /// Every second one speaks HTTP/2.
-    pub(super) fn new(number: usize, address: SocketAddr, seed: u64) -> Self {
+    pub(crate) fn new(number: usize, address: SocketAddr, seed: u64) -> Self {
         let wire = if number.is_multiple_of(2) {
             Wire::Http1(address, None)
         } else {
@@ -60,7 +60,7 @@ impl Client {
         Self { number, asked: 0, random: Rng::with_seed(seed ^ number as u64), wire }
     }
 
-    pub(super) fn ask_until(mut self, stop: &AtomicBool) -> Vec<Outcome> {
+    pub(crate) fn ask_until(mut self, stop: &AtomicBool) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         while !stop.load(SeqCst) {
             let asks: Vec<Ask> = (0..self.wire.streams()).map(|_| self.next()).collect();
@@ -178,6 +178,9 @@ async fn complete(response: Response<hyper::body::Incoming>) -> io::Result<Answe
 fn judge(answer: &Answer, ask: &Ask) -> End {
     if answer.status == 502 && answer.reason() == "closed_while_sending" && ask.is_post {
         return End::ClosedWhileSending;
+    }
+    if answer.status == 500 && !answer.pod().is_empty() {
+        return End::FailedBy(answer.pod().to_owned());
     }
     if answer.status != 200 || answer.pod().is_empty() {
         return End::Lost(format!("{} {}", answer.status, answer.reason()));

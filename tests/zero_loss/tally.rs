@@ -7,16 +7,18 @@ use crate::support::{Pod, Watershed};
 
 /// How a request ended.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) id: String,
-    pub(super) is_post: bool,
-    pub(super) end: End,
+pub(crate) struct Outcome {
+    pub(crate) id: String,
+    pub(crate) is_post: bool,
+    pub(crate) end: End,
 }
 
 #[derive(Debug)]
-pub(super) enum End {
+pub(crate) enum End {
     /// A complete answer made by this pod.
     Pod(String),
+    /// A complete answer made by this pod that says 500: the version's doing, and nothing is lost.
+    FailedBy(String),
     /// 502 `closed_while_sending`.
     ClosedWhileSending,
     /// Anything else.
@@ -25,24 +27,27 @@ pub(super) enum End {
 
 /// What came of it all.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     outcomes: Vec<Outcome>,
-    answered: usize,
-    pub(super) closed_while_sending: usize,
-    lost: BTreeMap<String, usize>,
-    pub(super) edits: usize,
-    pub(super) generations: u64,
-    pub(super) restarts: usize,
-    pub(super) sheds: usize,
+    pub(crate) answered: usize,
+    /// Answered 500 by a pod.
+    pub(crate) failed: usize,
+    pub(crate) closed_while_sending: usize,
+    pub(crate) lost: BTreeMap<String, usize>,
+    pub(crate) edits: usize,
+    pub(crate) generations: u64,
+    pub(crate) restarts: usize,
+    pub(crate) sheds: usize,
     pods: String,
 }
 
 impl Tally {
-    pub(super) fn new(outcomes: Vec<Outcome>) -> Self {
+    pub(crate) fn new(outcomes: Vec<Outcome>) -> Self {
         let mut tally = Self::default();
         for outcome in &outcomes {
             match &outcome.end {
                 End::Pod(_) => tally.answered += 1,
+                End::FailedBy(_) => tally.failed += 1,
                 End::ClosedWhileSending => tally.closed_while_sending += 1,
                 End::Lost(how) => {
                     let method = if outcome.is_post { "POST" } else { "GET" };
@@ -55,7 +60,7 @@ impl Tally {
     }
 
     /// Compares with the pods' books: an answered POST ran once, at the pod that answered, and no POST ran twice.
-    pub(super) fn audit(&mut self, pods: Vec<&Pod>) {
+    pub(crate) fn audit(&mut self, pods: Vec<&Pod>) {
         self.pods = super::names(&pods);
         let mut ran: HashMap<String, Vec<String>> = HashMap::new();
         for pod in pods {
@@ -67,7 +72,9 @@ impl Tally {
         for Outcome { id, is_post, end } in &self.outcomes {
             let at = ran.get(id).map(Vec::as_slice).unwrap_or_default();
             let wrong = match end {
-                End::Pod(pod) if !at.contains(pod) => Some("answered by a pod that never saw it"),
+                End::Pod(pod) | End::FailedBy(pod) if !at.contains(pod) => {
+                    Some("answered by a pod that never saw it")
+                }
                 // These pods answer whatever they have read, also when they close afterwards.
                 End::ClosedWhileSending if !at.is_empty() => Some("answered 502 though a pod ran it"),
                 _ if *is_post && at.len() > 1 => Some("a POST that ran twice"),
@@ -80,7 +87,7 @@ impl Tally {
     }
 
     /// Compares with the proxy's books.
-    pub(super) fn compare(&self, watershed: &Watershed) {
+    pub(crate) fn compare(&self, watershed: &Watershed) {
         let metrics = watershed.metrics();
         assert_eq!(metrics.count("requests_total", &[]), self.outcomes.len() as u64, "{self}");
         let named = metrics.count("requests_total", &[("reason", "closed_while_sending")]);
@@ -88,8 +95,8 @@ impl Tally {
         assert_eq!(metrics.count("requests_total", &[("reason", "")]), self.answered as u64, "{self}");
     }
 
-    pub(super) fn assert_nothing_lost(&self) {
-        assert!(self.lost.is_empty(), "{self}");
+    pub(crate) fn assert_nothing_lost(&self) {
+        assert!(self.lost.is_empty() && self.failed == 0, "{self}");
         assert!(
             self.answered > 100 && self.edits > 50 && self.generations > 10 && self.restarts > 0,
             "too little happened: {self}"
@@ -101,7 +108,8 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "requests {}, answered {}", self.outcomes.len(), self.answered)?;
+        let Self { answered, failed, .. } = self;
+        writeln!(f, "requests {}, answered {answered}, failed by their pods {failed}", self.outcomes.len())?;
         writeln!(f, "closed_while_sending {}, lost {:?}", self.closed_while_sending, self.lost)?;
         let Self { edits, generations, restarts, sheds, .. } = self;
         writeln!(

@@ -93,7 +93,7 @@ fn pauses(state: &State, spec: &Rollout) -> Vec<PauseView> {
         pauses.push(PauseView { reason: stopped.why.clone(), since: stopped.since, until: None });
     }
     if let Some(held) = run.held {
-        let reason = format!("held at {} %", Share::from_millionths(held));
+        let reason = format!("paused by set-weight: held at {} %", Share::from_millionths(held));
         pauses.push(PauseView { reason, since: state.phase_since, until: None });
     }
     if let (Some(Work::Pause(duration)), false) = (works(spec).get(run.step), run.full) {
