@@ -10,8 +10,13 @@ use crate::support::{
 };
 
 /// Labels may only come from configuration objects (design, section 7), and from small fixed sets.
-const LABELS: [&str; 15] = [
+const LABELS: [&str; 20] = [
     "namespace",
+    "rollout",
+    "strategy",
+    "stable",
+    "target",
+    "phase",
     "listener",
     "route",
     "rule",

@@ -1,7 +1,10 @@
-//! `/metrics`: the data plane's families, and those of control.
+//! `/metrics`: the data plane's families, those of control, and those of rollouts.
+
+mod rollouts;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::StatusCode;
 use prometheus::core::Collector;
@@ -19,6 +22,10 @@ use super::{AdminState, Reply, reply, text};
 pub(super) fn answer(state: &AdminState) -> Reply {
     let mut families = state.connected().map(gather).unwrap_or_default();
     families.extend(state.apply_seconds.collect());
+    if let Some(driven) = state.rollouts() {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        families.extend(rollouts::families(&driven.list(), now.as_millis() as u64));
+    }
     families.extend(
         Family::gauge("build_info", "Always 1; the version is in the label.")
             .with(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)

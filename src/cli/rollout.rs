@@ -2,7 +2,7 @@
 //! rollout` and `kubectl argo rollouts`.
 //!
 //! Everything goes through the admin API of the process ([`place`] finds it, [`client`] asks it); what is printed is made of one
-//! [`RolloutView`] by pure functions ([`tree`], [`tables`], [`why`]).
+//! `RolloutView` by pure functions ([`tree`], [`tables`], [`why`]).
 //!
 //! Exit codes: 0 done, 1 refused, failed or nobody to ask, 2 usage.
 
@@ -145,7 +145,7 @@ pub(crate) struct ChangeArgs {
     /// Why, for the history
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub reason: String,
-    /// Who, for the history [default: `$USER@HOST`]
+    /// Who, for the history; `$USER@HOST` unless it is said
     #[arg(long, value_name = "WHO")]
     pub by: Option<String>,
 }

@@ -133,6 +133,41 @@ pub struct PauseView {
     pub until: Option<u64>,
 }
 
+/// What kind of thing stops a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PauseKind {
+    /// A step of the strategy.
+    Step,
+    /// The manifest.
+    Manifest,
+    /// Somebody who said so.
+    Operator,
+}
+
+impl PauseKind {
+    /// As it is written in a metric.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Step => "step",
+            Self::Manifest => "manifest",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+impl PauseView {
+    /// By how its reason begins: the rest is what people wrote.
+    pub fn kind(&self) -> PauseKind {
+        if self.reason.starts_with("spec.paused") {
+            PauseKind::Manifest
+        } else if self.reason.starts_with("paused by") {
+            PauseKind::Operator
+        } else {
+            PauseKind::Step
+        }
+    }
+}
+
 /// One revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

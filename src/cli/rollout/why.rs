@@ -1,7 +1,7 @@
 //! `why`: what a rollout is doing and why, in sentences, for somebody who was woken by it.
 
 use watershed_control::rollout::view::{
-    AnalysisView, JudgeMetricView, PauseView, Phase, RevisionView, RolloutView, StepView,
+    AnalysisView, JudgeMetricView, PauseKind, PauseView, Phase, RevisionView, RolloutView, StepView,
 };
 
 use super::words::{count, evidence, measured, number, percent, present, ready, since};
@@ -128,13 +128,13 @@ fn ratio(part: u64, of: u64) -> String {
 
 /// Who can end a pause, by what it is.
 fn pause(view: &RolloutView, pause: &PauseView, now: u64) -> String {
-    let end = match pause.until {
-        Some(until) => {
+    let end = match (pause.until, pause.kind()) {
+        (Some(until), _) => {
             format!("ends by itself in {}, or now with {}", since(now, until), command(view, "promote"))
         }
-        None if pause.reason.starts_with("spec.paused") => "ends when the manifest says so".to_owned(),
-        None if pause.reason.starts_with("paused by") => format!("ends with {}", command(view, "resume")),
-        None => format!("ends with {}", command(view, "promote")),
+        (None, PauseKind::Manifest) => "ends when the manifest says so".to_owned(),
+        (None, PauseKind::Operator) => format!("ends with {}", command(view, "resume")),
+        (None, PauseKind::Step) => format!("ends with {}", command(view, "promote")),
     };
     format!("{}, for {}; {end}", pause.reason, since(pause.since, now))
 }
