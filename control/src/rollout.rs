@@ -20,3 +20,5 @@ pub mod state;
 pub mod steps;
 pub mod verbs;
 pub mod view;
+
+pub use keeper::plans_without_memory;

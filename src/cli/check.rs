@@ -16,6 +16,7 @@ use watershed_config::{Problem, Severity};
 use watershed_control::assemble::{AssembleOptions, assemble};
 use watershed_control::load::{Loaded, load_once, show_excerpts};
 use watershed_control::readiness::Readiness;
+use watershed_control::rollout::plans_without_memory;
 
 use super::Switchable;
 
@@ -81,8 +82,8 @@ impl Report {
         for pod in catalog.pods() {
             readiness.set(&pod.meta.uid, true);
         }
-        let options =
-            AssembleOptions { service_listener: args.service_listener.0, ..AssembleOptions::default() };
+        let plans = plans_without_memory(&catalog, &readiness);
+        let options = AssembleOptions { service_listener: args.service_listener.0, plans };
         problems.extend(assemble(&catalog, &readiness, &options, Generation(1)).problems);
         problems.sort_by(Problem::order);
         show_excerpts(&mut problems);

@@ -19,6 +19,7 @@ use watershed_config::{Problem, Severity};
 use watershed_control::assemble::{AssembleOptions, assemble};
 use watershed_control::load::load_once;
 use watershed_control::readiness::Readiness;
+use watershed_control::rollout::plans_without_memory;
 use watershed_proxy::table::Compiler;
 use watershed_proxy::table::explain::{Explanation, Question};
 use watershed_proxy::telemetry::cells::SeriesSet;
@@ -123,7 +124,8 @@ fn look(args: &ExplainArgs, question: &Question) -> Result<Explanation, Failure>
     for pod in loaded.catalog.pods() {
         readiness.set(&pod.meta.uid, true);
     }
-    let options = AssembleOptions { service_listener: args.service_listener.0, ..AssembleOptions::default() };
+    let plans = plans_without_memory(&loaded.catalog, &readiness);
+    let options = AssembleOptions { service_listener: args.service_listener.0, plans };
     let assembled = assemble(&loaded.catalog, &readiness, &options, Generation(1));
     let mut compiler = Compiler::new(1, Arc::new(SeriesSet::new(1)));
     let mut told = compiler.compile(&assembled.snapshot).explain(question);

@@ -38,6 +38,9 @@ const CHECKPOINT: u64 = 1_000;
 /// How often a view is made anew although nothing was decided, in milliseconds.
 const VIEW: u64 = 500;
 
+/// What is said where there is no journal.
+const NO_JOURNAL: &str = "nothing can be remembered here (no writable state directory): no rollout starts";
+
 /// A measurement that came back: Rollout, number of its run, of the analysis and of the metric.
 pub(crate) type Measurement = (ObjectName, u64, u64, usize, Measured);
 
@@ -65,7 +68,23 @@ pub(crate) struct Keeper {
     last: Observation,
     /// What goes into the next snapshot.
     plans: Plans,
-    views: Vec<RolloutView>,
+    views: Arc<[RolloutView]>,
+}
+
+/// What goes into a snapshot where no process runs that remembers: `check` and `explain` on files. Everything is the stable
+/// revision's, as far as the manifests say which one that is.
+pub fn plans_without_memory(catalog: &Catalog, readiness: &Readiness) -> Plans {
+    let mut keeper = Keeper::open(None);
+    keeper.tick(Input {
+        catalog,
+        readiness,
+        changed: true,
+        observation: Observation::default(),
+        verbs: Vec::new(),
+        measurements: Vec::new(),
+        now: 0,
+    });
+    keeper.plans
 }
 
 /// One rollout.
@@ -81,6 +100,7 @@ struct Kept {
     published: Option<(Plan, Generation)>,
     view: Option<RolloutView>,
     viewed_at: u64,
+    view_is_new: bool,
     /// Why it is not driven.
     problem: Option<String>,
 }
@@ -130,7 +150,7 @@ impl Keeper {
 
     /// The rollouts as people see them, by namespace and name.
     pub(crate) fn views(&self) -> Arc<[RolloutView]> {
-        self.views.as_slice().into()
+        Arc::clone(&self.views)
     }
 
     /// A snapshot with the present plans has this generation.
@@ -175,12 +195,22 @@ impl Keeper {
         let plans =
             self.kept.values().filter_map(Kept::plan).map(|(service, plan)| (service, Arc::new(plan)));
         let plans: Plans = plans.collect();
-        self.views = self.kept.values().filter_map(|kept| kept.view.clone()).collect();
+        self.show();
         let changed = plans != self.plans;
         if changed {
             self.plans = plans;
         }
         changed
+    }
+
+    /// Shows what has changed; hundreds of rollouts that stand still cost nothing.
+    fn show(&mut self) {
+        let shown = self.kept.values().filter(|kept| kept.view.is_some()).count();
+        let changed =
+            self.kept.values_mut().fold(false, |any, kept| std::mem::take(&mut kept.view_is_new) || any);
+        if changed || shown != self.views.len() {
+            self.views = self.kept.values().filter_map(|kept| kept.view.clone()).collect();
+        }
     }
 
     /// Takes facts from a new version of the catalog.
@@ -261,6 +291,7 @@ impl Kept {
             published: None,
             view: None,
             viewed_at: 0,
+            view_is_new: false,
             problem: None,
         }
     }
@@ -406,6 +437,10 @@ impl Kept {
         let mut state = self.state.clone();
         let mut answers = Vec::new();
         for submitted in verbs {
+            if !facts.remembers {
+                answers.push((submitted, Err(Refused::Unwritable(NO_JOURNAL.to_owned()))));
+                continue;
+            }
             let answer = match verbs::apply(&state, facts, submitted.verb, &submitted.request, now) {
                 Ok((next, message)) => {
                     state = next;
@@ -493,7 +528,7 @@ impl Kept {
                 "nothing can be remembered here (no writable state directory): no rollout starts".to_owned()
             })
         });
-        (self.view, self.viewed_at) = (Some(view), now);
+        (self.view, self.viewed_at, self.view_is_new) = (Some(view), now, true);
     }
 
     fn view_as_problem(&mut self) {
@@ -501,6 +536,7 @@ impl Kept {
             self.view = None;
             return;
         };
+        let before = self.view.take();
         self.view = Some(RolloutView {
             namespace: spec.meta.name().namespace.to_string(),
             name: spec.meta.name().name.to_string(),
@@ -512,6 +548,7 @@ impl Kept {
             problem: self.problem.clone(),
             ..RolloutView::default()
         });
+        self.view_is_new |= self.view != before;
     }
 }
 

@@ -255,9 +255,8 @@ impl Tick<'_> {
         let Some(run) = self.state.run.take() else { return };
         let delay = match &self.spec.strategy {
             Strategy::BlueGreen(blue_green) => blue_green.scale_down_delay.as_millis() as u64,
-            // Argo's default for a canary.
-            Strategy::Canary(_) => 30_000,
-            Strategy::RollingUpdate(_) => 0,
+            // Argo's default.
+            Strategy::Canary(_) | Strategy::RollingUpdate(_) => 30_000,
         };
         self.state.retiring.push(Retiring { revision: run.from.clone(), not_before: self.now + delay });
         self.state.given_up.remove(&run.revision);
