@@ -60,7 +60,7 @@ pub struct SplitObservation {
     pub key: SplitKey,
     /// [`RevisionSplit::epoch`](crate::snapshot::RevisionSplit::epoch) of the shares in force.
     pub epoch: u64,
-    /// Revision, millionths that it should have, decisions for it.
+    /// Revision, millionths in force, decisions for it; in the order of the shares.
     pub decisions: Vec<(Arc<str>, u32, u64)>,
 }
 
@@ -69,7 +69,9 @@ pub struct SplitObservation {
 pub struct RevisionCounts {
     /// Requests that ended, whoever decided that they go there.
     pub requests: u64,
-    /// Those of them that failed: an answer of class 5xx, or none; retried attempts that failed count as well.
+    /// Those of them that failed because of the revision: a pod's answer of class 5xx, or one that we had to make because no pod
+    /// answered whole and in time; where an attempt failed before another one succeeded as well. A client that goes away has not
+    /// seen a failure.
     pub failed: u64,
     /// Requests that are in flight.
     pub in_flight: u64,

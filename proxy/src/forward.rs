@@ -217,6 +217,10 @@ impl Trip {
                 Cause::Connect => unreachable.push(endpoint.key),
                 Cause::Unsent | Cause::Stale => sent += 1,
             }
+            if cause != Cause::Unsent {
+                // That a connection was closed before it was used is no failure.
+                self.record.blame_endpoint();
+            }
             let limits = &self.worker.shared.limits;
             if unreachable.len() >= limits.connect_attempts || sent >= limits.send_attempts {
                 return Err(self.give_up(last));
@@ -374,6 +378,7 @@ impl Trip {
         rewrite::apply_to_response(&self.to.rule.filters, response.headers_mut());
         self.issue_cookie(response.headers_mut());
         self.record.set_status(StatusCode::SWITCHING_PROTOCOLS);
+        self.record.settle();
         tunnel::spawn(&self.worker, on_client, endpoint, self.record);
         Ok(response)
     }

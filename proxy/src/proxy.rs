@@ -14,6 +14,7 @@ use watershed_config::snapshot::{BindAddress, Generation, Snapshot};
 use crate::limits::Limits;
 use crate::listener::{self, BindError};
 use crate::request_log::LogWriter;
+use crate::rollouts::Observer;
 use crate::table::{Compiler, RoutingTable};
 use crate::telemetry::Telemetry;
 use crate::telemetry::cells::{SeriesKey, SeriesSet, WorkerCells};
@@ -199,6 +200,11 @@ impl Proxy {
     /// The oldest generation that any worker uses for new requests.
     pub fn acknowledged(&self) -> Generation {
         Generation(self.shared.cells.iter().map(|cells| cells.generation.load(Relaxed)).min().unwrap_or(0))
+    }
+
+    /// What is counted for rollouts, for the control thread.
+    pub fn observer(&self) -> Observer {
+        Observer::new(Arc::clone(&self.shared))
     }
 
     /// What is counted, and the current table, for the admin thread.

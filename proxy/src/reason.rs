@@ -139,6 +139,41 @@ impl Reason {
         }
     }
 
+    /// Whether the pods that should have answered are the reason: they were not there, broke off, or were too slow.
+    pub fn blames_upstream(self) -> bool {
+        match self {
+            Self::NoReadyEndpoint
+            | Self::StableUnavailable
+            | Self::RevisionUnavailable
+            | Self::ConnectFailed
+            | Self::Overloaded
+            | Self::UpstreamClosed
+            | Self::UpstreamProtocol
+            | Self::UpstreamReset
+            | Self::ClosedWhileSending
+            | Self::RequestTimeout
+            | Self::BackendTimeout
+            | Self::UpstreamStalled
+            | Self::UpstreamTruncated => true,
+            Self::BadRequest
+            | Self::UnsupportedTransferEncoding
+            | Self::NoRoute
+            | Self::RequestBodyTimeout
+            | Self::BodyTooLarge
+            | Self::Internal
+            | Self::NoBackend
+            | Self::InvalidBackend
+            | Self::ZeroWeights
+            | Self::UnsupportedFilter
+            | Self::ClientAborted
+            | Self::DrainDeadline
+            | Self::MalformedRequest
+            | Self::HeadTooLarge
+            | Self::UriTooLong
+            | Self::HeadTimeout => false,
+        }
+    }
+
     /// The status of the answer that we make for it; for what cannot be answered any more, the one it would have had.
     pub fn status(self) -> StatusCode {
         match self {

@@ -11,7 +11,8 @@ use crate::connection::ConnState;
 use crate::endpoint::Endpoint;
 use crate::reason::Reason;
 use crate::request_log::LogLine;
-use crate::table::Rule;
+use crate::rollouts::{Ending, Stake};
+use crate::table::{RevisionSplit, Rule};
 use crate::telemetry::cells::{CodeClass, Series};
 use crate::worker::Worker;
 
@@ -30,6 +31,8 @@ pub(crate) struct Record {
     bytes: u64,
     retries: u8,
     generation: Generation,
+    /// Its part in a Rollout, if one decided about it.
+    stake: Option<Stake>,
 }
 
 /// What of the head is kept for the log. Cheap to keep: methods are inline, the rest shares the head's own buffer.
@@ -57,6 +60,7 @@ impl Record {
             bytes: 0,
             retries: 0,
             generation: Generation(0),
+            stake: None,
         }
     }
 
@@ -101,6 +105,33 @@ impl Record {
         if let Some(before) = self.endpoint.take() {
             before.end(self.worker.index);
         }
+    }
+
+    /// What was decided by a Rollout of the rule.
+    pub(crate) fn set_stake(&mut self, stake: Option<Stake>) {
+        self.stake = stake;
+    }
+
+    /// An attempt failed because of the endpoint, and is made up for by another one.
+    pub(crate) fn blame_endpoint(&mut self) {
+        if let Some(stake) = &mut self.stake {
+            stake.fail();
+        }
+    }
+
+    /// The connection has become a tunnel, whose length says nothing about the endpoint.
+    pub(crate) fn settle(&mut self) {
+        let duration = self.started.elapsed();
+        if let Some(mut stake) = self.stake
+            && let Some(split) = self.split_of(&stake)
+        {
+            stake.settle(split, self.worker.index, duration);
+            self.stake = Some(stake);
+        }
+    }
+
+    fn split_of(&self, stake: &Stake) -> Option<&RevisionSplit> {
+        self.rule.as_ref()?.rollout(stake.arm as usize).map(Arc::as_ref)
     }
 
     pub(crate) fn add_retry(&mut self) {
@@ -161,7 +192,14 @@ impl Drop for Record {
         }
         let class = self.status.map_or(CodeClass::None, CodeClass::of);
         let series = self.series.as_ref().unwrap_or(&self.worker.shared.unrouted);
-        series.cells(self.worker.index).record(class, self.reason, self.started.elapsed());
+        let duration = self.started.elapsed();
+        series.cells(self.worker.index).record(class, self.reason, duration);
+        if let Some(stake) = self.stake.take()
+            && let Some(split) = self.split_of(&stake)
+        {
+            let Self { status, reason, .. } = *self;
+            stake.end(split, self.worker.index, Ending { status, reason, duration });
+        }
         self.worker.log.request(&self.worker, || self.line(), self.status, self.reason);
         self.leave_endpoint();
         self.conn.end_request();

@@ -19,6 +19,7 @@ use crate::forward::{Destination, Trip};
 use crate::headers::{self, HOST_LENGTH_MAX, Named, Seen};
 use crate::reason::Reason;
 use crate::record::{Facts, Record};
+use crate::rollouts::Stake;
 use crate::table::{Action, ArmTarget, Decision, Head, Routed, Rule};
 use crate::worker::Worker;
 use crate::{respond, rewrite};
@@ -167,8 +168,12 @@ fn decide(
             match &chosen.target {
                 ArmTarget::Backend { backend, rollout, .. } => {
                     let decision = match rollout {
-                        None => Decision { goal: backend.anybody(), cookie: None },
-                        Some(split) => split.decide(backend, worker.index, &head, conn.peer.ip()),
+                        None => Decision::plain(backend.anybody()),
+                        Some(split) => {
+                            let decision = split.decide(backend, worker.index, &head, conn.peer.ip());
+                            record.set_stake(Stake::begin(split, worker.index, arm, &decision));
+                            decision
+                        }
                     };
                     Ok(Decided::Forward(Destination { rule, arm, decision }))
                 }

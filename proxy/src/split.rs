@@ -20,7 +20,7 @@ use crate::telemetry::cells::Counter;
 /// 2^64 divided by the golden ratio, made odd.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Tickets per shuffled block.
-const BLOCK: u64 = 8;
+const BLOCK: u64 = watershed_config::observation::BLOCK as u64;
 /// The order of a block's tickets: eight nibbles, read from the lowest.
 const IN_ORDER: u64 = 0x7654_3210;
 
@@ -38,8 +38,24 @@ impl SplitState {
 
     /// The next ticket of this worker.
     pub fn draw(&self, worker: usize) -> u64 {
+        self.draw_in_block(worker).ticket
+    }
+
+    /// The same with its place in the block that was shuffled.
+    pub fn draw_in_block(&self, worker: usize) -> Drawn {
         self.workers[worker].draw()
     }
+}
+
+/// A ticket and where it was drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drawn {
+    /// The ticket.
+    pub ticket: u64,
+    /// Which block of this worker's sequence: another number for each.
+    pub block: u64,
+    /// How many tickets of the block were drawn before.
+    pub position: u8,
 }
 
 /// One worker's sequence. Only its worker writes it, so relaxed loads and stores are exact and cost no more than plain ones;
@@ -62,7 +78,7 @@ impl Sequence {
         Self { base: AtomicU64::new(phase), block: AtomicU64::new(order), shuffle }
     }
 
-    fn draw(&self) -> u64 {
+    fn draw(&self) -> Drawn {
         let block = self.block.load(Relaxed);
         let drawn = block >> 32;
         let position = (block >> (4 * drawn)) & 0xF;
@@ -73,7 +89,8 @@ impl Sequence {
         } else {
             self.block.store(block + (1 << 32), Relaxed);
         }
-        base.wrapping_add(GOLDEN.wrapping_mul(position))
+        let ticket = base.wrapping_add(GOLDEN.wrapping_mul(position));
+        Drawn { ticket, block: base, position: drawn as u8 }
     }
 }
 
@@ -235,6 +252,22 @@ mod tests {
             assert!(
                 (0.02..0.4).contains(&share),
                 "every {period}th request meets the canary in {share} of cases"
+            );
+        }
+    }
+
+    #[test]
+    fn eight_tickets_in_a_row_are_one_block() {
+        let state = SplitState::new(1, seeded(1));
+        let drawn: Vec<_> = (0..80).map(|_| state.draw_in_block(0)).collect();
+        let mut blocks: Vec<u64> = drawn.iter().map(|drawn| drawn.block).collect();
+        blocks.dedup();
+        assert_eq!(blocks.len(), 10);
+        for block in drawn.chunks(8) {
+            assert!(block.iter().all(|drawn| drawn.block == block[0].block));
+            assert_eq!(
+                block.iter().map(|drawn| drawn.position).collect::<Vec<_>>(),
+                (0..8).collect::<Vec<_>>()
             );
         }
     }

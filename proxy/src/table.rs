@@ -53,12 +53,14 @@ pub struct RoutingTable {
     pub generation: Generation,
     /// By the slot that the compiler gave their address for good.
     pub(crate) binds: Vec<Option<BindTable>>,
+    /// Of all rules, some of them several times; for who asks how rollouts go.
+    pub(crate) rollouts: Vec<Arc<RevisionSplit>>,
 }
 
 impl RoutingTable {
     /// A table before the first snapshot: nothing is reachable.
     pub fn empty() -> Self {
-        Self { generation: Generation(0), binds: Vec::new() }
+        Self { generation: Generation(0), binds: Vec::new(), rollouts: Vec::new() }
     }
 
     /// The rule for a request that came in on this bind.
@@ -198,6 +200,16 @@ pub struct Arm {
     pub filters: Box<[Filter]>,
     /// Counts requests for which no endpoint was chosen.
     pub series: Arc<Series>,
+}
+
+impl Rule {
+    /// How a Rollout divides the share of one of its arms, if one does.
+    pub(crate) fn rollout(&self, arm: usize) -> Option<&Arc<RevisionSplit>> {
+        match &self.action {
+            Action::Split(split) => split.arms.get(arm)?.rollout(),
+            Action::Redirect(_) | Action::Reject(_) => None,
+        }
+    }
 }
 
 impl Arm {

@@ -9,7 +9,7 @@ mod rollouts;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use watershed_config::model::{Filter, PathMatch};
+use watershed_config::model::{Filter, ObjectName, PathMatch};
 use watershed_config::snapshot::{
     self, BindAddress, Candidate, EndpointId, EndpointState, Listener, ListenerName, RuleId, Snapshot,
     SplitKey, Target,
@@ -18,7 +18,7 @@ use watershed_config::snapshot::{
 use super::backend::Revision;
 use super::hosts::HostMap;
 use super::paths::PathMap;
-use super::revisions::RevisionSplitId;
+use super::revisions::{RevisionSplit, RevisionSplitId};
 use super::{
     Action, Arm, ArmTarget, Backend, BindTable, HostTable, ListenerTable, RoutingTable, Rule, Split,
 };
@@ -26,7 +26,7 @@ use crate::endpoint::Endpoint;
 use crate::reason::Reason;
 use crate::split::{Picks, SplitState, Thresholds};
 use crate::telemetry::cells::{Series, SeriesKey, SeriesSet};
-use rollouts::KeptRevisionSplit;
+use rollouts::{KeptRevisionSplit, KeptRollout};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -38,6 +38,7 @@ pub struct Compiler {
     endpoints: Map<EndpointId, Arc<Endpoint>>,
     splits: Map<SplitKey, KeptSplit>,
     revision_splits: Map<RevisionSplitId, KeptRevisionSplit>,
+    rollouts: Map<ObjectName, KeptRollout>,
     /// By listener and identity.
     rules: Map<(Arc<str>, RuleId), KeptRule>,
     slots: Map<BindAddress, usize>,
@@ -79,6 +80,7 @@ struct Pass<'a> {
     backends: Map<*const snapshot::Backend, Arc<Backend>>,
     /// Keys of the endpoints.
     endpoints: HashSet<u64, foldhash::fast::RandomState>,
+    rollouts: Vec<Arc<RevisionSplit>>,
 }
 
 /// Where a rule is being attached.
@@ -96,6 +98,7 @@ impl Compiler {
             endpoints: Map::default(),
             splits: Map::default(),
             revision_splits: Map::default(),
+            rollouts: Map::default(),
             rules: Map::default(),
             slots: Map::default(),
             last_key: 0,
@@ -106,7 +109,12 @@ impl Compiler {
     /// Compiles a snapshot. What no snapshot names any more is forgotten here and lives on only in requests that hold it.
     pub fn compile(&mut self, snapshot: &Snapshot) -> RoutingTable {
         self.pass += 1;
-        let mut pass = Pass { backends: Map::default(), endpoints: HashSet::default(), compiler: self };
+        let mut pass = Pass {
+            backends: Map::default(),
+            endpoints: HashSet::default(),
+            rollouts: Vec::new(),
+            compiler: self,
+        };
         let mut binds = Vec::new();
         for bind in &snapshot.binds {
             let slot = pass.compiler.slot(bind.address);
@@ -115,7 +123,7 @@ impl Compiler {
             }
             binds[slot] = Some(pass.bind(bind));
         }
-        let Pass { endpoints, .. } = pass;
+        let Pass { endpoints, rollouts, .. } = pass;
         self.endpoints.retain(|_, endpoint| {
             let stays = endpoints.contains(&endpoint.key);
             if !stays {
@@ -124,9 +132,9 @@ impl Compiler {
             stays
         });
         self.splits.retain(|_, split| split.met == self.pass);
-        self.revision_splits.retain(|_, split| split.met == self.pass);
+        self.forget_rollouts();
         self.rules.retain(|_, rule| rule.met == self.pass);
-        RoutingTable { generation: snapshot.generation, binds }
+        RoutingTable { generation: snapshot.generation, binds, rollouts }
     }
 
     /// The slot of an address, the same for good.

@@ -6,15 +6,20 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 use watershed_config::model::{ObjectName, Sticky};
-use watershed_config::snapshot::{self, RevisionCondition, SplitKey};
+use watershed_config::observation::{DURATION_BOUNDS_US, SLOW_BOUNDS};
+use watershed_config::snapshot::{self, Compared, RevisionCondition, SplitKey};
 
 use super::Head;
 use super::backend::{Backend, Goal};
 use super::paths::header_matches;
+use crate::coarse;
 use crate::reason::Reason;
+use crate::rollouts::blocks::{Evidence, Outcome, Place, Side, Tables, Terms};
+use crate::rollouts::cells::RevisionCells;
 use crate::split::{Picks, SplitState, Thresholds};
 use crate::sticky;
 
@@ -29,13 +34,18 @@ pub struct RevisionSplit {
     pub state: Arc<SplitState>,
     /// Which shares were picked by weight since the present ones are in force; survives swaps that do not touch them.
     pub picks: Arc<Picks>,
+    /// What the judge has of the present run.
+    pub tables: Arc<Tables>,
     thresholds: Thresholds,
     /// In the order written, which is that of the thresholds.
     shares: Box<[Share]>,
     /// Index of the revision in the backend for each route, in the order written.
     routes: Box<[u16]>,
+    /// By revision of the backend.
+    counted: Box<[(Arc<str>, Arc<RevisionCells>)]>,
     /// Whether who has drawn a ticket is given it in a cookie.
     issues: bool,
+    comparison: Option<Comparison>,
 }
 
 /// Identity of a [`RevisionSplit`]'s sequence: it survives table swaps and changes of the shares.
@@ -56,22 +66,67 @@ struct Share {
     revision: u16,
     /// What is answered if none of its endpoints can be asked.
     nobody: Reason,
+    side: Side,
 }
 
-/// Where a request goes, and what its answer has to say about it.
+/// What weighted requests leave for the judge.
+#[derive(Debug)]
+struct Comparison {
+    evidence: Arc<Evidence>,
+    terms: Terms,
+    /// What is not measured is never exceeded.
+    slow_bounds_us: [u64; SLOW_BOUNDS],
+}
+
+impl Comparison {
+    fn new(compared: &Compared, epoch: u64, evidence: Arc<Evidence>) -> Self {
+        let (mut bounds, mut slow_bounds_us) = (0, [u64::MAX; SLOW_BOUNDS]);
+        for (bit, (place, bound_us)) in compared.slow.iter().zip(&mut slow_bounds_us).enumerate() {
+            let Some(place) = place else { continue };
+            *bound_us = DURATION_BOUNDS_US.get(usize::from(*place)).copied().unwrap_or(u64::MAX);
+            bounds |= 1 << bit;
+        }
+        Self { evidence, terms: Terms { epoch, bounds }, slow_bounds_us }
+    }
+}
+
+/// What outlives the table of a split.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) state: Arc<SplitState>,
+    pub(super) picks: Arc<Picks>,
+    pub(super) counted: Box<[(Arc<str>, Arc<RevisionCells>)]>,
+    pub(super) tables: Arc<Tables>,
+    /// Where there is something to compare.
+    pub(super) evidence: Option<Arc<Evidence>>,
+}
+
+/// Where a request goes, and what follows from that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Decision {
     /// Who may answer.
     pub(crate) goal: Goal,
     /// Key of the cookie that keeps the user where they are, if they have none yet.
     pub(crate) cookie: Option<u64>,
+    /// Whether a ticket decided.
+    pub(crate) by_weight: bool,
+    /// Where the judge's evidence waits for its end.
+    pub(crate) place: Option<Place>,
+}
+
+impl Decision {
+    /// One for which no ticket of a Rollout was drawn.
+    pub(crate) fn plain(goal: Goal) -> Self {
+        Self { goal, cookie: None, by_weight: false, place: None }
+    }
 }
 
 impl RevisionSplit {
+    /// `None` where nobody has a share.
     pub(super) fn new(
         id: RevisionSplitId,
         written: Arc<snapshot::RevisionSplit>,
-        (state, picks): (Arc<SplitState>, Arc<Picks>),
+        parts: Parts,
         backend: &Backend,
     ) -> Option<Self> {
         // The stable revision is the last, and gets everything if nothing else was said.
@@ -82,22 +137,31 @@ impl RevisionSplit {
         }
         // While one revision has everything there is nothing to stay on.
         let is_divided = weights.iter().filter(|weight| **weight > 0).nth(1).is_some();
-        let issues = is_divided && matches!(written.sticky, Some(Sticky::Cookie(_)));
+        let compared = written.compared.as_ref();
         let share = |(index, share): (usize, &snapshot::RevisionShare)| Share {
             revision: backend.index_of(&share.revision),
             nobody: if index == stable { Reason::StableUnavailable } else { Reason::NoReadyEndpoint },
+            side: match compared {
+                Some(compared) if compared.canary == share.revision => Side::Canary,
+                Some(compared) if compared.stable == share.revision => Side::Stable,
+                _ => Side::Other,
+            },
         };
-        let shares = written.shares.iter().enumerate().map(share).collect();
-        let routes = written.routes.iter().map(|route| backend.index_of(&route.revision)).collect();
+        let Parts { state, picks, counted, tables, evidence } = parts;
         Some(Self {
             thresholds: Thresholds::new(&weights)?,
+            shares: written.shares.iter().enumerate().map(share).collect(),
+            routes: written.routes.iter().map(|route| backend.index_of(&route.revision)).collect(),
+            issues: is_divided && matches!(written.sticky, Some(Sticky::Cookie(_))),
+            comparison: compared
+                .zip(evidence)
+                .map(|(compared, evidence)| Comparison::new(compared, written.epoch, evidence)),
             id,
             written,
             state,
             picks,
-            shares,
-            routes,
-            issues,
+            tables,
+            counted,
         })
     }
 
@@ -131,21 +195,23 @@ impl RevisionSplit {
         client: IpAddr,
     ) -> Decision {
         if let Some(route) = self.route(head) {
-            let goal = backend.only(self.routes[route], Reason::RevisionUnavailable);
-            return Decision { goal, cookie: None };
+            return Decision::plain(backend.only(self.routes[route], Reason::RevisionUnavailable));
         }
         if let Some(ticket) = self.user(head, client) {
-            return Decision { goal: self.goal(backend, self.pick(ticket)), cookie: None };
+            return Decision::plain(self.goal(backend, self.pick(ticket)));
         }
-        let ticket = self.state.draw(worker);
-        let share = self.pick(ticket);
+        let drawn = self.state.draw_in_block(worker);
+        let share = self.pick(drawn.ticket);
         self.picks.count(worker, share);
-        let cookie = self.issues.then(|| sticky::key_of(ticket, self.written.salt));
-        Decision { goal: self.goal(backend, share), cookie }
+        let cookie = self.issues.then(|| sticky::key_of(drawn.ticket, self.written.salt));
+        let place = self.comparison.as_ref().and_then(|Comparison { evidence, terms, .. }| {
+            evidence.enter(worker, drawn, *terms, self.shares[share].side, coarse::now())
+        });
+        Decision { goal: self.goal(backend, share), cookie, by_weight: true, place }
     }
 
     fn goal(&self, backend: &Backend, share: usize) -> Goal {
-        let Share { revision, nobody } = self.shares[share];
+        let Share { revision, nobody, .. } = self.shares[share];
         backend.only(revision, nobody)
     }
 
@@ -154,6 +220,24 @@ impl RevisionSplit {
         if let Some(Sticky::Cookie(name)) = &self.written.sticky {
             sticky::issue(answer, name, key);
         }
+    }
+
+    /// Tells the judge of a request that has ended on this worker.
+    pub(crate) fn leave(&self, worker: usize, place: Place, failed: bool, duration: Duration) {
+        let Some(Comparison { evidence, slow_bounds_us, .. }) = &self.comparison else { return };
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let bits = slow_bounds_us.iter().enumerate().map(|(bit, bound)| u8::from(us > *bound) << bit);
+        evidence.leave(worker, place, Outcome { failed, slow: bits.sum() });
+    }
+
+    /// Where requests of a revision of the backend are counted.
+    pub(crate) fn cells(&self, revision: u16) -> &RevisionCells {
+        &self.counted[usize::from(revision)].1
+    }
+
+    /// Revisions of the backend with what is counted for them.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = (&Arc<str>, &RevisionCells)> {
+        self.counted.iter().map(|(revision, cells)| (revision, &**cells))
     }
 
     /// Name, millionths in force and weighted decisions since then of every revision with a share.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
-use watershed_config::observation::DURATION_BOUNDS_US;
+use watershed_config::observation::{DURATION_BOUNDS_US, DurationCounts};
 
 use crate::reason::Reason;
 
@@ -39,6 +39,11 @@ impl Durations {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         self.buckets[DURATION_BOUNDS_US.partition_point(|bound| *bound < us)].add(1);
         self.sum_us.add(us);
+    }
+
+    /// Durations by bucket, not cumulative.
+    pub fn counts(&self) -> DurationCounts {
+        std::array::from_fn(|bucket| self.buckets[bucket].value())
     }
 }
 

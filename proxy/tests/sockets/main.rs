@@ -22,6 +22,7 @@ mod limits;
 mod parking;
 mod pool;
 mod reasons;
+mod revisions;
 mod smuggling;
 mod torture;
 mod tunnels;
