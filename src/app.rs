@@ -63,7 +63,7 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(refuse(&error)),
     };
     let mut proxy = Proxy::start(&settings(&args, workers)).context("cannot start the workers")?;
-    let Running { mut snapshots, status, reload, rollouts, driver } = running;
+    let Running { mut snapshots, status, reload, rollouts, mut driver } = running;
     state.connect_rollouts(rollouts);
     let first = snapshots.borrow_and_update().clone();
     state.connect(proxy.telemetry(), status, snapshots.clone());
@@ -79,6 +79,8 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
     state.ready.store(true, Relaxed);
     tracing::info!(workers, generation = first.generation.0, addresses = ?proxy.addresses(), "ready");
+    let observer = proxy.observer();
+    driver.observe_with(Arc::new(move || observer.observe()));
     let (stop_control, control_stopped) = oneshot::channel::<()>();
     let control = tokio::spawn(driver.run(async move { drop(control_stopped.await) }));
     follow(&mut proxy, &mut snapshots, &state, &mut signals, || reload.now()).await;
