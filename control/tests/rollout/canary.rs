@@ -24,6 +24,14 @@ fn without_a_record_the_named_revision_is_stable_and_nothing_starts() {
 }
 
 #[test]
+fn a_stable_revision_whose_pods_are_not_ready_yet_is_not_replaced_by_one_that_nobody_asked_for() {
+    let mut world = World::new(rollout(Some("1"), canary([weight(10.0)])), &[("1", 1), ("2", 1)]);
+    world.pods.insert("1", vec![false]);
+    world.run_for(2);
+    assert_eq!((world.state.stable.as_deref(), world.share_of("2")), (Some("1"), 0.0));
+}
+
+#[test]
 fn a_newer_revision_with_ready_pods_starts_and_ends_as_the_stable_one() {
     let mut world = three_steps();
     world.pods.insert("2", vec![true; 3]);
