@@ -10,12 +10,6 @@ use crate::engine::Heard;
 use crate::rollout::board::{Board, Submitted};
 use crate::rollout::keeper::{Keeper, Measurement};
 
-/// How often rollouts decide while one of them is under way: a step whose gate holds is left well within a second.
-const TICK_BUSY: Duration = Duration::from_millis(100);
-
-/// How often they decide otherwise, although nothing was heard.
-const TICK_IDLE: Duration = Duration::from_secs(1);
-
 /// Measurements that may wait for the next tick.
 const MEASUREMENTS_MAX: usize = 1024;
 
@@ -93,6 +87,6 @@ impl RolloutLoop {
     /// Shows what a tick came to, and plans the next.
     pub(super) fn ticked(&mut self, keeper: &Keeper) {
         self.board.show(keeper.views());
-        self.due = Instant::now() + if keeper.is_busy() { TICK_BUSY } else { TICK_IDLE };
+        self.due = Instant::now() + Duration::from_millis(keeper.pace());
     }
 }

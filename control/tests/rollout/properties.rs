@@ -119,6 +119,8 @@ proptest! {
         let mut crashed = World::new(rollout(None, canary(first.clone())), &[("1", 2)]);
         let mut whole = World::new(rollout(None, canary(first)), &[("1", 2)]);
         (crashed.lag, whole.lag) = (0, 0);
+        // Between the decision and the journal, and (`Happening::Crash`) between the journal and the plan.
+        crashed.forgetful = true;
         for happening in happenings.iter().filter(|happening| !matches!(happening, Happening::Lag(_))) {
             apply(&mut crashed, happening, true);
             apply(&mut whole, happening, false);
