@@ -128,6 +128,10 @@ pub struct Run {
     pub judge: super::judge::JudgeState,
     /// Whether something was done about a finding of the judge: it is done once.
     pub judge_answered: bool,
+    /// When the revision was first to have a share.
+    pub weighted_at: Option<u64>,
+    /// Whether its pods have been at work for long enough to be compared by how fast they are.
+    pub warm: bool,
     /// Analyses of this run.
     pub analyses: Vec<AnalysisRecord>,
 }
@@ -338,6 +342,8 @@ impl Run {
             tally: _,
             judge: _,
             judge_answered,
+            weighted_at,
+            warm,
             analyses,
         } = self;
         let phases = |analyses: &[AnalysisRecord]| -> Vec<_> {
@@ -350,6 +356,7 @@ impl Run {
             || (weight, floor, held, full) != (&before.weight, &before.floor, &before.held, &before.full)
             || (stopped, aborted, rotation) != (&before.stopped, &before.aborted, &before.rotation)
             || (ready_most, judge_answered) != (&before.ready_most, &before.judge_answered)
+            || (weighted_at, warm) != (&before.weighted_at, &before.warm)
             || phases(analyses) != phases(&before.analyses)
     }
 }

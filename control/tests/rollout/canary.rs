@@ -240,3 +240,18 @@ fn an_abort_in_the_middle_of_a_rolling_update_brings_the_old_pods_back_in_one_sw
     world.verb(Verb::Abort).unwrap();
     assert_eq!((world.share_of("1"), world.state.phase), (100.0, Phase::Aborted));
 }
+
+#[test]
+fn pods_are_compared_by_their_speed_only_once_they_are_warm() {
+    let mut world = World::new(rollout(None, canary([weight(10.0), pause(None)])), &[("1", 1)]);
+    world.run_for(1);
+    world.pods.insert("2", vec![true]);
+    world.run_until("10 %", |world| world.share_of("2") == 10.0);
+    let is_warm = |world: &World| world.state.run.as_ref().unwrap().warm;
+    let took = world.run_until("warm", is_warm);
+    assert!((9.0..11.0).contains(&took), "{took}");
+    world.pods.insert("2", vec![true, true]);
+    world.run_for(1);
+    assert!(!is_warm(&world), "a new pod is cold");
+    world.run_until("warm again", is_warm);
+}

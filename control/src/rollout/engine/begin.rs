@@ -253,6 +253,8 @@ impl Tick<'_> {
             tally: Tally::default(),
             judge: JudgeState::default(),
             judge_answered: false,
+            weighted_at: None,
+            warm: false,
             analyses: Vec::new(),
         });
     }
