@@ -43,6 +43,13 @@ pub struct Goal {
     pub nobody: Reason,
 }
 
+impl Goal {
+    /// Whether nobody was ready when the table was made.
+    pub fn is_empty(&self) -> bool {
+        self.first == self.end
+    }
+}
+
 impl Backend {
     /// The place of a revision in [`Backend::revisions`]; the first if it is not known.
     pub(super) fn index_of(&self, revision: &str) -> u16 {

@@ -195,10 +195,10 @@ impl RevisionSplit {
         client: IpAddr,
     ) -> Decision {
         if let Some(route) = self.route(head) {
-            return Decision::plain(backend.only(self.routes[route], Reason::RevisionUnavailable));
+            return Decision::plain(self.goal_of_route(backend, route));
         }
         if let Some(ticket) = self.user(head, client) {
-            return Decision::plain(self.goal(backend, self.pick(ticket)));
+            return Decision::plain(self.goal_of_share(backend, self.pick(ticket)));
         }
         let drawn = self.state.draw_in_block(worker);
         let share = self.pick(drawn.ticket);
@@ -207,10 +207,16 @@ impl RevisionSplit {
         let place = self.comparison.as_ref().and_then(|Comparison { evidence, terms, .. }| {
             evidence.enter(worker, drawn, *terms, self.shares[share].side, coarse::now())
         });
-        Decision { goal: self.goal(backend, share), cookie, by_weight: true, place }
+        Decision { goal: self.goal_of_share(backend, share), cookie, by_weight: true, place }
     }
 
-    fn goal(&self, backend: &Backend, share: usize) -> Goal {
+    /// Who answers the requests of a route.
+    pub(super) fn goal_of_route(&self, backend: &Backend, route: usize) -> Goal {
+        backend.only(self.routes[route], Reason::RevisionUnavailable)
+    }
+
+    /// Who answers the requests of a share.
+    pub(super) fn goal_of_share(&self, backend: &Backend, share: usize) -> Goal {
         let Share { revision, nobody, .. } = self.shares[share];
         backend.only(revision, nobody)
     }
