@@ -27,7 +27,7 @@ use super::port::Refused;
 use super::state::State;
 use super::verbs;
 use super::view::{Phase, RolloutView, VerbAnswer};
-use crate::analysis::Measured;
+use crate::analysis::{self, Measured};
 use crate::catalog::Catalog;
 use crate::readiness::Readiness;
 use gather::{Gathered, Gatherer};
@@ -154,6 +154,16 @@ impl Keeper {
     /// The rollouts as people see them, by namespace and name.
     pub(crate) fn views(&self) -> Arc<[RolloutView]> {
         Arc::clone(&self.views)
+    }
+
+    /// The analyses of all rollouts that are driven.
+    pub(crate) fn analyses(&self) -> impl Iterator<Item = (analysis::RunId, &analysis::Run)> {
+        let driven =
+            self.kept.iter().filter(|(_, kept)| kept.problem.is_none() && kept.gathered.spec.is_some());
+        driven.filter_map(|(name, kept)| Some((name, kept.state.active()?))).flat_map(|(name, run)| {
+            let of_run = run.analyses.iter();
+            of_run.map(move |analysis| ((name.clone(), run.number, analysis.id), &analysis.run))
+        })
     }
 
     /// A snapshot with the present plans has this generation.
