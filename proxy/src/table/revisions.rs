@@ -231,9 +231,9 @@ impl RevisionSplit {
     /// Tells the judge of a request that has ended on this worker.
     pub(crate) fn leave(&self, worker: usize, place: Place, failed: bool, duration: Duration) {
         let Some(Comparison { evidence, slow_bounds_us, .. }) = &self.comparison else { return };
-        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bits = slow_bounds_us.iter().enumerate().map(|(bit, bound)| u8::from(us > *bound) << bit);
-        evidence.leave(worker, place, Outcome { failed, slow: bits.sum() });
+        let us =
+            duration.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(duration.subsec_micros()));
+        evidence.leave(worker, place, Outcome::new(failed, slow_bounds_us.map(|bound| us > bound)));
     }
 
     /// Where requests of a revision of the backend are counted.
