@@ -1,12 +1,14 @@
 //! `watershed demo`: the whole thing on one machine, with nothing else installed.
 //!
-//! The story: two Deployments say which pods there are, a small supervisor runs them as processes of this same binary and writes
-//! a Pod file for each, and the real proxy (`watershed run`, a process too) knows nothing but the files. An open load is sent through it
-//! while the script edits the weights 0, 10, 50, 100 and kills a pod with SIGKILL. At the end three independent books are compared
-//! request by request: the client's, the proxy's and the pods'. The last line is `lost: N`.
+//! Deployments say which pods there are, a small supervisor runs them as processes of this same binary and writes a Pod file for
+//! each, and the real proxy (`watershed run`, a process too) knows nothing but the files. An open load is sent through it while a
+//! [`story`] is told: a canary that is promoted and one that is aborted, a blue-green switch and the way back, a rolling update; or,
+//! without a Rollout, weights edited by hand. At the end three independent books are compared request by request: the client's,
+//! the proxy's and the pods'. The last line is `lost: N`.
 //!
-//! Pure parts: [`script`], [`deployment`], [`replicas`], [`exchange`], [`ledger`], [`metrics`], [`summary`], `view::block`,
-//! `load::progress`. Everything else is edge: processes, files, sockets, the terminal.
+//! Pure parts: [`script`], [`scenario`], [`deployment`], [`replicas`], [`exchange`], [`ledger`], [`metrics`], [`summary`],
+//! `view::block`, `view::rollout`, `load::progress`, the orders of `story::scaler`. Everything else is edge: processes, files,
+//! sockets, the terminal.
 //!
 //! Deliberately absent: any knowledge of the proxy's inside. What a user cannot see, the demo does not use.
 
@@ -24,7 +26,9 @@ mod net;
 pub(crate) mod pod;
 mod proxy;
 mod replicas;
+mod scenario;
 mod script;
+mod story;
 mod summary;
 mod supervisor;
 mod view;
@@ -40,12 +44,16 @@ use tokio::time::sleep;
 
 use conduct::Conduct;
 use folders::Folders;
-use ledger::Audit;
+use scenario::Scenario;
 
 use crate::screen::Screen;
 
-/// Shorter runs leave no time for four phases.
+/// Shorter runs leave no time for four phases, or for the steps of a Rollout.
 const DURATION_MIN: Duration = Duration::from_secs(2);
+const DURATION_OF_ROLLOUT_MIN: Duration = Duration::from_secs(4);
+
+/// With fewer requests a second the judge has next to nothing to compare while the demo lasts.
+const RATE_OF_CANARY_MIN: u32 = 100;
 
 /// Every request is kept for the audit; this many take about 200 MB.
 const REQUESTS_MAX: u64 = 2_000_000;
@@ -62,7 +70,10 @@ const EXIT_INTERRUPTED: u8 = 130;
 /// Options of `watershed demo`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
-    /// How long to send load; the four phases share it equally
+    /// What to show
+    #[arg(long, value_enum, default_value_t = Scenario::Canary)]
+    pub(crate) scenario: Scenario,
+    /// About how long to send load; everything that takes time takes its part of it
     #[arg(long, default_value = "20s", value_parser = humantime::parse_duration)]
     pub(crate) duration: Duration,
     /// Requests per second in all
@@ -103,11 +114,11 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             folders.remove();
             ExitCode::from(EXIT_INTERRUPTED)
         }
-        Ok(Ending::Audited(audit)) if audit.is_good() => {
+        Ok(Ending::Good) => {
             folders.remove();
             ExitCode::SUCCESS
         }
-        Ok(Ending::Audited(_)) => ExitCode::FAILURE,
+        Ok(Ending::Bad) => ExitCode::FAILURE,
         Err(error) if is_closed_output(&error) => {
             folders.remove();
             ExitCode::FAILURE
@@ -122,8 +133,17 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 impl Options {
     fn check(&self) -> anyhow::Result<()> {
         let requests = u64::from(self.rate) * self.duration.as_secs();
-        if self.duration < DURATION_MIN {
-            bail!("--duration must be at least {DURATION_MIN:?}: four phases share it");
+        let (least, why) = match self.scenario {
+            Scenario::Split => (DURATION_MIN, "four phases share it"),
+            _ => (DURATION_OF_ROLLOUT_MIN, "the steps of a rollout take their parts of it"),
+        };
+        if self.duration < least {
+            bail!("--duration must be at least {least:?}: {why}");
+        }
+        if self.scenario == Scenario::Canary && self.rate < RATE_OF_CANARY_MIN {
+            bail!(
+                "--rate must be at least {RATE_OF_CANARY_MIN} here: the judge finds nothing in fewer requests"
+            );
         }
         if requests > REQUESTS_MAX {
             bail!(
@@ -141,7 +161,8 @@ fn is_closed_output(error: &anyhow::Error) -> bool {
 }
 
 enum Ending {
-    Audited(Audit),
+    Good,
+    Bad,
     Interrupted,
 }
 
@@ -175,17 +196,21 @@ async fn perform(
 ) -> anyhow::Result<Ending> {
     let screen = Screen::of_stdout();
     let mut conduct = Conduct::start(options, folders, screen, stop.clone()).await?;
-    let audit = conduct.play().await?;
+    let verdict = conduct.play().await?;
     let interrupted = *stop.borrow();
     if options.keep && !interrupted {
         conduct.keep().await?;
     }
     conduct.stop().await?;
-    if !audit.is_good() {
+    if !verdict.is_good() {
         Screen::of_stdout().say(&format!("files and logs are left in {}", folders.root.display()))?;
     }
-    Screen::of_stdout().say(&summary::last_line(&audit)).context("standard output was closed")?;
-    Ok(if interrupted { Ending::Interrupted } else { Ending::Audited(audit) })
+    Screen::of_stdout().say(&summary::last_line(&verdict.audit)).context("standard output was closed")?;
+    Ok(match verdict.is_good() {
+        _ if interrupted => Ending::Interrupted,
+        true => Ending::Good,
+        false => Ending::Bad,
+    })
 }
 
 #[cfg(test)]
@@ -193,7 +218,7 @@ mod tests {
     use super::*;
 
     fn options(duration: Duration, rate: u32) -> Options {
-        Options { duration, rate, workers: None, dir: None, keep: false }
+        Options { scenario: Scenario::Split, duration, rate, workers: None, dir: None, keep: false }
     }
 
     #[test]
@@ -203,5 +228,14 @@ mod tests {
         assert!(short.contains("at least 2s"), "{short}");
         let big = options(Duration::from_hours(1), 1000).check().unwrap_err().to_string();
         assert!(big.contains("2000000 is the limit"), "{big}");
+        let canary = |seconds, rate| {
+            let scenario = Scenario::Canary;
+            Options { scenario, ..options(Duration::from_secs(seconds), rate) }
+                .check()
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(canary(3, 1000).contains("at least 4s"));
+        assert!(canary(20, 99).contains("at least 100"));
     }
 }

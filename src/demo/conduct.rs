@@ -1,4 +1,8 @@
-//! One run from start to verdict: pods, proxy, load, script, audit.
+//! One run from start to verdict: pods, proxy, load, a story, audit.
+//!
+//! Which story is told is `split`'s or [`super::story`]'s business; what all of them need is here.
+
+mod split;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,21 +17,17 @@ use super::folders::Folders;
 use super::leash::own_binary;
 use super::ledger::{Audit, Evidence, Kill};
 use super::load::{Load, Plan, Progress, Tally};
-use super::manifests::{self, CANARY, VERSIONS};
+use super::manifests::{self, CANARY, VERSIONS, Workload};
 use super::net::fetch;
 use super::proxy::Proxy;
-use super::script::{Act, Script, WEIGHTS};
-use super::summary::{self, PhaseEnd};
+use super::scenario::{Pace, Scenario};
+use super::story;
 use super::supervisor::Supervisor;
-use super::view::{self, Frame, PhaseRow, Stage};
+use super::view::Numbers;
 use crate::screen::Screen;
 
 /// How often files, processes and the script are looked at.
-const TICK: Duration = Duration::from_millis(20);
-
-/// After the proxy says that an edit is in force, requests that an older table matched may still be between
-/// client and match for this long; they count in the totals but in no phase.
-const SETTLE: Duration = Duration::from_millis(50);
+pub(super) const TICK: Duration = Duration::from_millis(20);
 
 /// Over which time rates and latencies of the live view are taken.
 const RECENT: Duration = Duration::from_secs(1);
@@ -38,17 +38,35 @@ const STUCK: Duration = Duration::from_secs(12);
 /// How long a pod may take to say what it counted.
 const STATS_MAX: Duration = Duration::from_secs(5);
 
+/// As many pods as exchange one by one in a rolling update that can be watched.
+pub(super) const ROLLING_REPLICAS: u32 = 4;
+
 /// A run whose pods and proxy are up.
 pub(super) struct Conduct<'a> {
-    options: &'a Options,
-    folders: &'a Folders,
-    screen: Screen,
-    stop: watch::Receiver<bool>,
-    supervisor: Supervisor,
-    proxy: Proxy,
-    kills: Vec<Kill>,
-    stages: [Stage; WEIGHTS.len()],
+    pub(super) options: &'a Options,
+    pub(super) folders: &'a Folders,
+    pub(super) screen: Screen,
+    pub(super) stop: watch::Receiver<bool>,
+    pub(super) supervisor: Supervisor,
+    pub(super) proxy: Proxy,
+    pub(super) kills: Vec<Kill>,
     recent: Recent,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    /// What the books say.
+    pub(super) audit: Audit,
+    /// Why the story was not told to its end; `None` if it was.
+    pub(super) untold: Option<String>,
+}
+
+impl Verdict {
+    /// Nothing was lost, all counts agree, and what was to be shown was shown.
+    pub(super) fn is_good(&self) -> bool {
+        self.audit.is_good() && self.untold.is_none()
+    }
 }
 
 /// The last whole second of the load.
@@ -68,13 +86,8 @@ impl<'a> Conduct<'a> {
     ) -> anyhow::Result<Self> {
         let began = Instant::now();
         screen.say(&format!("working folder: {}", folders.root.display()))?;
-        for version in VERSIONS {
-            let file = folders.deployments().join(format!("{}.yaml", version.service));
-            manifests::replace(&file, &manifests::deployment(&version))?;
-        }
-        manifests::replace(&folders.manifests().join("services.yaml"), &manifests::services())?;
-        manifests::replace(&folders.manifests().join("route.yaml"), &manifests::route(0))?;
-        let mut supervisor = Supervisor::new(folders)?;
+        write_manifests(options, folders)?;
+        let mut supervisor = Supervisor::new(folders);
         for said in supervisor.tick().await? {
             screen.say(&said)?;
         }
@@ -89,146 +102,78 @@ impl<'a> Conduct<'a> {
             supervisor,
             proxy,
             kills: Vec::new(),
-            stages: [Stage::Ahead; WEIGHTS.len()],
             recent: Recent { tally: Tally::default(), took: RECENT, until: Instant::now() },
         })
     }
 
-    /// Makes load, plays the script, audits and prints the summary.
-    pub(super) async fn play(&mut self) -> anyhow::Result<Audit> {
+    /// Makes load, tells the story, audits and prints the summary.
+    pub(super) async fn play(&mut self) -> anyhow::Result<Verdict> {
+        match self.options.scenario {
+            Scenario::Split => Ok(Verdict { audit: split::play(self).await?, untold: None }),
+            scenario => story::play(self, scenario).await,
+        }
+    }
+
+    /// Sends load for at most this long.
+    pub(super) fn begin_load(&mut self, length: Duration) -> anyhow::Result<(Load, Plan)> {
         let ids = Ids::new(&format!("{:08x}", fastrand::u32(..)));
-        let Options { rate, duration, .. } = *self.options;
+        let rate = self.options.rate;
         self.screen.say(&format!(
             "sending {rate} requests/s, half of them POSTs, to http://{}\n",
             self.proxy.gateway
         ))?;
-        let plan = Plan { target: self.proxy.gateway, rate, length: duration, ids: ids.clone() };
-        let load = Load::start(plan, Progress::default())?;
+        let plan = Plan { target: self.proxy.gateway, rate, length, ids };
+        let load = Load::start(plan.clone(), Progress::default())?;
         self.recent.until = Instant::now();
-        self.follow(&load).await?;
-        self.frame(&load)?;
-        self.screen.keep_frame();
-        let audit = self.audit(&load, &ids).await?;
-        self.screen.say(&format!("\n{}", summary::text(&self.ends(&load), &audit, self.screen.width())))?;
-        Ok(audit)
-    }
-
-    async fn follow(&mut self, load: &Load) -> anyhow::Result<()> {
-        let mut script = Script::over(self.options.duration);
-        let mut shown = Instant::now();
-        // A load that fell behind still has to catch up when its time is over; it is given up only when nothing moves any more.
-        let (mut answered, mut moved) = (0, Instant::now());
-        while !load.progress().is_over() && moved.elapsed() < STUCK {
-            let now_answered = load.progress().ended();
-            if now_answered != answered {
-                (answered, moved) = (now_answered, Instant::now());
-            }
-            if *self.stop.borrow() {
-                load.stop();
-            } else {
-                while let Some(act) = script.next_due(load.elapsed()) {
-                    self.act(act, load).await?;
-                }
-            }
-            self.look(load).await?;
-            if shown.elapsed() >= view::every(&self.screen) {
-                shown += view::every(&self.screen);
-                self.frame(load)?;
-            }
-            sleep(TICK).await;
-        }
-        if let Some(last) = self.stages.iter_mut().find(|stage| **stage == Stage::Now) {
-            *last = Stage::Done;
-        }
-        Ok(())
+        Ok((load, plan))
     }
 
     /// Lets the supervisor work, and notices if the proxy is gone.
-    async fn look(&mut self, load: &Load) -> anyhow::Result<()> {
+    pub(super) async fn look(&mut self, load: &Load) -> anyhow::Result<()> {
         for said in self.supervisor.tick().await? {
             self.event(load, &said)?;
         }
         self.proxy.check()
     }
 
-    async fn act(&mut self, act: Act, load: &Load) -> anyhow::Result<()> {
-        match act {
-            Act::Enter { phase: 0 } => {
-                self.stages[0] = Stage::Now;
-                load.progress().enter(Some(0));
-            }
-            Act::Enter { phase } => self.enter(phase, load).await?,
-            Act::Kill => {
-                let killed = self.supervisor.kill_one(CANARY).await?;
-                let said = format!("killed pod {} (process {}) with SIGKILL", killed.pod, killed.process);
-                let (at, gone) = (load.since_begin(killed.at), load.since_begin(killed.gone));
-                self.kills.push(Kill { pod: killed.pod, at, gone });
-                self.event(load, &said)?;
-            }
-        }
-        Ok(())
+    /// Kills a pod with SIGKILL.
+    pub(super) async fn kill(&mut self, pod: &str, load: &Load) -> anyhow::Result<()> {
+        let killed = self.supervisor.kill(pod).await?;
+        let said = format!("killed pod {} (process {}) with SIGKILL", killed.pod, killed.process);
+        let (at, gone) = (load.since_begin(killed.at), load.since_begin(killed.gone));
+        self.kills.push(Kill { pod: killed.pod, at, gone });
+        self.event(load, &said)
     }
 
-    async fn enter(&mut self, phase: usize, load: &Load) -> anyhow::Result<()> {
-        load.progress().enter(None);
-        self.stages[phase - 1] = Stage::Done;
-        self.stages[phase] = Stage::Now;
-        let took = self.proxy.edit(self.folders, phase).await?;
-        let canary = WEIGHTS[phase];
-        let said = match took {
-            Some(took) => {
-                format!("weights edited to {}/{canary}, in force after {} ms", 100 - canary, took.as_millis())
-            }
-            None => format!(
-                "weights edited to {}/{canary}, but the proxy does not say that they are in force",
-                100 - canary
-            ),
-        };
-        self.event(load, &said)?;
-        sleep(SETTLE).await;
-        load.progress().enter(Some(phase));
-        Ok(())
-    }
-
-    fn event(&mut self, load: &Load, said: &str) -> anyhow::Result<()> {
+    /// Says what happened, and when.
+    pub(super) fn event(&mut self, load: &Load, said: &str) -> anyhow::Result<()> {
         self.screen.say(&format!("{:6.1} s  {said}", load.elapsed().as_secs_f64()))?;
         Ok(())
     }
 
-    fn frame(&mut self, load: &Load) -> anyhow::Result<()> {
+    /// What the clients see now, in numbers.
+    pub(super) fn numbers(&mut self, load: &Load) -> Numbers {
         let mut progress = load.progress();
         let took = self.recent.until.elapsed();
         // Half a tick early at most, so that a line every second finds a second that is over.
         if took + TICK / 2 >= RECENT {
             self.recent = Recent { tally: progress.take_recent(), took, until: Instant::now() };
         }
-        let (recent, whole) = (&self.recent, progress.whole());
-        let frame = Frame {
+        let recent = &self.recent;
+        let ended = (recent.tally.total() + recent.tally.bad()) as f64;
+        Numbers {
             elapsed: load.elapsed(),
-            length: self.options.duration,
-            phases: rows(self.stages, &progress),
-            rate: ((recent.tally.total() + recent.tally.failed) as f64 / recent.took.as_secs_f64()).round()
-                as u64,
+            rate: (ended / recent.took.as_secs_f64()).round() as u64,
             requests: progress.ended(),
             p50: recent.tally.latency_at(0.5),
             p99: recent.tally.latency_at(0.99),
-            errors: whole.failed,
+            errors: progress.whole().bad(),
             in_flight: progress.in_flight(),
-        };
-        drop(progress);
-        view::show(&mut self.screen, &frame).context("standard output was closed")
+        }
     }
 
-    fn ends(&self, load: &Load) -> Vec<PhaseEnd> {
-        let progress = load.progress();
-        let end = |(phase, row)| {
-            let tally = progress.phase(phase);
-            PhaseEnd { row, p50: tally.latency_at(0.5), p99: tally.latency_at(0.99) }
-        };
-        rows(self.stages, &progress).into_iter().enumerate().map(end).collect()
-    }
-
-    async fn audit(&mut self, load: &Load, ids: &Ids) -> anyhow::Result<Audit> {
+    /// Compares the three books.
+    pub(super) async fn audit(&mut self, load: &Load, ids: &Ids) -> anyhow::Result<Audit> {
         let exchanges = load.progress().exchanges().to_vec();
         let answering_pods = load.progress().pods().to_vec();
         let proxy = self.proxy.counts(exchanges.len() as u64).await?;
@@ -240,7 +185,7 @@ impl<'a> Conduct<'a> {
             proxy: &proxy,
             kills: &self.kills,
         });
-        for pod in self.supervisor.running() {
+        for pod in self.supervisor.serving() {
             let (_, text) = fetch(pod.addr, "/demo/stats", STATS_MAX).await?;
             let stats: serde_json::Value =
                 serde_json::from_str(&text).with_context(|| format!("stats of {}", pod.name))?;
@@ -258,10 +203,18 @@ impl<'a> Conduct<'a> {
 
     /// Leaves everything running, and prints what to try, until told to stop.
     pub(super) async fn keep(&mut self) -> anyhow::Result<()> {
-        self.screen.say_verbatim(&commands(&self.proxy, self.folders.root.as_path()))?;
+        let text = match self.options.scenario {
+            Scenario::Split => split::commands(&self.proxy, self.folders.root.as_path()),
+            scenario => story::commands(&self.proxy, self.folders.root.as_path(), scenario),
+        };
+        self.screen.say_verbatim(&text)?;
+        let mut scaler = story::Scaler::new(Pace::of(self.options).warm);
         while !*self.stop.borrow() {
             for said in self.supervisor.tick().await? {
                 self.screen.say(&said)?;
+            }
+            if self.options.scenario != Scenario::Split {
+                scaler.follow(&self.proxy, &mut self.supervisor).await;
             }
             self.proxy.check()?;
             sleep(TICK).await;
@@ -276,33 +229,63 @@ impl<'a> Conduct<'a> {
     }
 }
 
-fn rows(stages: [Stage; WEIGHTS.len()], progress: &Progress) -> [PhaseRow; WEIGHTS.len()] {
-    std::array::from_fn(|phase| PhaseRow {
-        weight: WEIGHTS[phase],
-        stage: stages[phase],
-        answered: progress.phase(phase).answered,
-    })
+/// Tells whether a load still moves: one that fell behind has to catch up when its time is over, and is given up only when
+/// nothing moves any more.
+pub(super) struct Watchdog {
+    ended: u64,
+    moved: Instant,
 }
 
-fn commands(proxy: &Proxy, root: &Path) -> String {
-    let (gateway, admin, services, root) = (proxy.gateway, proxy.admin, proxy.services, root.display());
-    let stable = VERSIONS[0].service;
-    let canary = VERSIONS[CANARY].service;
+impl Watchdog {
+    pub(super) fn new() -> Self {
+        Self { ended: 0, moved: Instant::now() }
+    }
+
+    /// Whether there is still something to wait for.
+    pub(super) fn has_life(&mut self, load: &Load) -> bool {
+        let progress = load.progress();
+        if progress.ended() != self.ended {
+            (self.ended, self.moved) = (progress.ended(), Instant::now());
+        }
+        !progress.is_over() && self.moved.elapsed() < STUCK
+    }
+}
+
+fn write_manifests(options: &Options, folders: &Folders) -> anyhow::Result<()> {
+    let write = |name: &str, text: &str| manifests::replace(&folders.manifests().join(name), text);
+    if options.scenario == Scenario::Split {
+        for version in [VERSIONS[0], VERSIONS[CANARY]] {
+            let file = folders.deployments().join(format!("{}.yaml", version.service));
+            manifests::replace(&file, &manifests::deployment(&version))?;
+        }
+        write("services.yaml", &manifests::services())?;
+        return Ok(write("route.yaml", &manifests::route(0))?);
+    }
+    let workload = match options.scenario {
+        Scenario::Rolling => {
+            Workload { name: manifests::rollout::HELLO, replicas: ROLLING_REPLICAS, ..Workload::of(0) }
+        }
+        _ => Workload::of(0),
+    };
+    deploy(folders, &workload)?;
+    write("service.yaml", &manifests::rollout::service())?;
+    write("route.yaml", &manifests::rollout::route())?;
+    if let Some(rollout) = manifests::rollout::rollout(options.scenario, &Pace::of(options)) {
+        write("rollout.yaml", &rollout)?;
+    }
+    Ok(())
+}
+
+/// Writes a Deployment, as a user would.
+pub(super) fn deploy(folders: &Folders, workload: &Workload<'_>) -> anyhow::Result<()> {
+    let file = folders.deployments().join(format!("{}.yaml", workload.name));
+    manifests::replace(&file, &workload.text()).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// How to call this binary from where the user is.
+pub(super) fn shown_binary() -> String {
     let binary = own_binary();
     let here = std::env::current_dir().unwrap_or_default();
-    let watershed = binary.strip_prefix(here).unwrap_or(&binary).display();
-    format!(
-        "\
-Everything is left running. Try, in another terminal:
-  curl http://{gateway}/
-  for i in $(seq 20); do curl -s http://{gateway}/; done | grep -o '\"version\":\"[^\"]*\"' | sort | uniq -c
-  curl -H 'Host: {stable}' http://{services}/          # one Service by its name, whatever the route says
-  {watershed} explain -f {root}/manifests http://{gateway}/
-  sed -i 's/weight: .*/weight: 50/' {root}/manifests/route.yaml     # halves, at once
-  sed -i 's/replicas: .*/replicas: 4/' {root}/deployments/{canary}.yaml
-  curl -s http://{admin}/metrics | grep watershed_requests_total
-  curl -s 'http://{admin}/readyz?verbose'
-Ctrl-C ends it.
-"
-    )
+    let path: &Path = binary.strip_prefix(here).unwrap_or(&binary);
+    path.display().to_string()
 }

@@ -1,6 +1,6 @@
 //! From a Deployment to the Pods that a cluster's controllers and kubelet would make of it.
 //!
-//! Only what the demo needs is read: replicas, the template's labels, and the first container's port and readiness probe.
+//! Only what the demo needs is read: replicas, the template's labels, and the first container's arguments, port and readiness probe.
 //! The container's port number cannot be kept, since several pods share 127.0.0.1: each pod has its own number under the
 //! same *name*, which is what the Service's `targetPort` names.
 
@@ -23,6 +23,8 @@ pub(super) struct Deployment {
     pub(super) replicas: u32,
     /// The template's labels.
     pub(super) labels: BTreeMap<String, String>,
+    /// The container's `args`: what a pod's process is given besides its name and version.
+    pub(super) args: Vec<String>,
     container: String,
     port_name: String,
     readiness_probe: Option<Value>,
@@ -77,6 +79,8 @@ struct PodSpec {
 #[serde(rename_all = "camelCase")]
 struct Container {
     name: String,
+    #[serde(default)]
+    args: Vec<String>,
     ports: Vec<Port>,
     readiness_probe: Option<Value>,
 }
@@ -109,6 +113,7 @@ impl Deployment {
             name: file.metadata.name,
             replicas,
             labels: file.spec.template.metadata.labels,
+            args: container.args,
             container: container.name,
             port_name: port.name,
             readiness_probe: container.readiness_probe,
@@ -162,8 +167,11 @@ mod tests {
 
     #[test]
     fn the_demo_runs_its_own_deployments() {
+        let failing = manifests::Workload { args: &["--fail-chance=0.03"], ..manifests::Workload::of(2) };
+        assert_eq!(Deployment::parse(&failing.text()).unwrap().args, ["--fail-chance=0.03"]);
         for version in VERSIONS {
             let deployment = Deployment::parse(&manifests::deployment(&version)).unwrap();
+            assert!(deployment.args.is_empty());
             assert_eq!(deployment.name, version.service);
             assert_eq!(deployment.replicas, version.replicas);
             assert_eq!(deployment.labels["version"], version.label);

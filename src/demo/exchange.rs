@@ -24,6 +24,11 @@ pub(super) enum Fate {
         /// Index of the pod.
         pod: u16,
     },
+    /// Answered 500, completely, with its own id, by the pod with this index: the version failed it, and nothing was lost on the way.
+    FailedBy {
+        /// Index of the pod.
+        pod: u16,
+    },
     /// Everything else. Boxed because it is rare and a long run holds a million exchanges.
     Failed(Box<Failure>),
 }
@@ -33,7 +38,7 @@ pub(super) enum Fate {
 pub(super) enum Failure {
     /// The proxy did not take the connection: the request was not sent.
     Connect,
-    /// An answer with another status than 200.
+    /// An answer with another status than 200 that is not a pod's own failure.
     Status {
         /// The status.
         code: u16,

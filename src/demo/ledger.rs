@@ -5,14 +5,15 @@
 //! that was in flight on a pod at the moment when that pod was killed. It must have been sent before the pod's sockets were gone and
 //! have failed after the kill, with the proxy saying that the pod's connection ended (by a reason, or by breaking off an answer of
 //! which the killed pod has a record), and no other pod may have run it. A GET
-//! that ran on the killed pod and, its answer being gone, once more on another pod is no loss: it is shown as `repeated`.
+//! that ran on the killed pod and, its answer being gone, once more on another pod is no loss: it is shown as `repeated`. Nor is a
+//! request whose pod answered 500 on purpose: that is a complete answer, which all three must have seen as a failure.
 //!
 //! Pure: what the three parties wrote comes in, a verdict goes out.
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::exchange::{Exchange, Failure, Fate, is_post};
@@ -34,6 +35,8 @@ pub(super) struct PodBook {
     pub(super) version: usize,
     /// The numbers of the requests that it ran.
     pub(super) ran: Vec<usize>,
+    /// Those of them that it answered 500.
+    pub(super) failed: BTreeSet<usize>,
 }
 
 /// A pod that was killed on purpose.
@@ -77,6 +80,8 @@ pub(super) struct Tally {
 pub(super) struct Audit {
     /// Requests that got their one good answer, per version.
     pub(super) answered: [Tally; VERSIONS.len()],
+    /// Requests that a version's own pods answered 500, per version: complete answers, and nothing lost.
+    pub(super) failed_by: [Tally; VERSIONS.len()],
     /// Requests in flight on the killed pod at the kill. For the pods: those of them that the killed pod had begun to run.
     pub(super) in_flight_on_killed: Tally,
     /// GETs that ran more than once, which a proxy may let happen: their first pod took the answer with it when it died.
@@ -118,18 +123,16 @@ impl Audit {
         let twice = is_post(number) && ran.len() > 1;
         self.posts_run_twice += u64::from(twice);
         match &exchange.fate {
-            Fate::Answered { pod } => {
+            Fate::Answered { pod } | Fate::FailedBy { pod } => {
                 let name = &evidence.answering_pods[usize::from(*pod)];
-                let by = ran.iter().find(|book| evidence.books[usize::from(**book)].name == *name);
-                let Some(by) = by else {
+                let books = ran.iter().map(|book| &evidence.books[usize::from(*book)]);
+                let Some(book) = books.into_iter().find(|book| book.name == *name) else {
                     self.lost += 1;
                     self.disagreements
                         .push(format!("{name} answered request {number} but has no record of it"));
                     return;
                 };
-                let tally = &mut self.answered[evidence.books[usize::from(*by)].version];
-                tally.client += 1;
-                tally.pods += 1;
+                self.answer(number, book, matches!(exchange.fate, Fate::FailedBy { .. }));
                 self.lost += u64::from(twice);
                 self.repeated += if twice { 0 } else { ran.len() as u64 - 1 };
             }
@@ -145,19 +148,42 @@ impl Audit {
         }
     }
 
+    /// Counts a complete answer, which its pod must have seen as its client did.
+    fn answer(&mut self, number: usize, book: &PodBook, failed: bool) {
+        let pod_failed = book.failed.contains(&number);
+        if pod_failed != failed {
+            let word = |failed| if failed { "failed" } else { "good" };
+            self.disagreements.push(format!(
+                "{}'s answer to request {number} was {} for the client and {} for the pod",
+                book.name,
+                word(failed),
+                word(pod_failed)
+            ));
+        }
+        let version = book.version;
+        let client = if failed { &mut self.failed_by } else { &mut self.answered };
+        client[version].client += 1;
+        let pods = if pod_failed { &mut self.failed_by } else { &mut self.answered };
+        pods[version].pods += 1;
+    }
+
     fn fail(&mut self, kind: &str, lost: u64) {
         *self.errors.entry(kind.to_owned()).or_default() += 1;
         self.lost += lost;
     }
 
     fn compare(&mut self, proxy: &ProxyCounts, failed_at_proxy: u64) {
-        for (tally, (version, good)) in self.answered.iter_mut().zip(VERSIONS.iter().zip(proxy.good)) {
-            tally.proxy = good;
-            if tally.client != good {
-                self.disagreements.push(format!(
-                    "{}: the client has {} good answers, the proxy counted {good}",
-                    version.service, tally.client
-                ));
+        let kinds =
+            [("good", &mut self.answered, proxy.good), ("failed", &mut self.failed_by, proxy.failed_by)];
+        for (kind, tallies, counted) in kinds {
+            for (tally, (version, counted)) in tallies.iter_mut().zip(VERSIONS.iter().zip(counted)) {
+                tally.proxy = counted;
+                if tally.client != counted {
+                    self.disagreements.push(format!(
+                        "{}: the client has {} {kind} answers, the proxy counted {counted}",
+                        version.label, tally.client
+                    ));
+                }
             }
         }
         let others = proxy.others();

@@ -16,11 +16,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use hyper::header;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::exchange::Ids;
+use super::exchange::{Failure, Ids};
 use client::Client;
-pub(super) use progress::{Progress, Tally};
+pub(super) use progress::{Answer, Progress, Tally};
 
 /// Requests that may be waiting at once, for a connection or an answer. When so many do, further ones are sent late,
 /// and their latency says so.
@@ -87,6 +88,22 @@ impl Load {
     /// What the clients saw so far. Hold it shortly: requests wait for it.
     pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
         lock(&self.progress)
+    }
+
+    /// Sends one request beside the schedule, with a header, on a connection of its own; gives its number and what came of it. It
+    /// stands in the book as all others do.
+    pub(super) async fn probe(
+        &self,
+        plan: &Plan,
+        header: (header::HeaderName, header::HeaderValue),
+    ) -> (usize, Result<Answer, Failure>) {
+        let client = Client::new(plan.target, plan.ids.clone()).with_header(header);
+        let due = self.elapsed();
+        let number = self.progress().offer(due);
+        let mut tag = None;
+        let outcome = client.exchange(number, || tag = self.progress().send(number, self.elapsed())).await;
+        self.progress().end(number, tag, due, self.elapsed(), outcome.clone());
+        (number, outcome)
     }
 
     /// No further request becomes due; those in flight go on.
@@ -156,7 +173,7 @@ async fn send(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
 
     use super::super::ledger::{Audit, Evidence, PodBook};
     use super::super::metrics::ProxyCounts;
@@ -190,11 +207,11 @@ mod tests {
         let load = run(pod.addr, 2000, Duration::from_millis(250));
         let progress = load.progress();
         assert_eq!(progress.exchanges().len(), 500);
-        assert_eq!(progress.phase(0).answered, [500, 0]);
+        assert_eq!(progress.phase(0).answered, [500, 0, 0]);
         let text = std::fs::read_to_string(record).unwrap();
-        let ran = pod::ids(&text).map(|id| Ids::new("test").number(id).unwrap()).collect();
-        let books = [PodBook { name: "a".into(), version: 0, ran }];
-        let proxy = ProxyCounts { good: [500, 0], other: BTreeMap::new() };
+        let ran = pod::entries(&text).map(|entry| Ids::new("test").number(entry.id).unwrap()).collect();
+        let books = [PodBook { name: "a".into(), version: 0, ran, failed: BTreeSet::new() }];
+        let proxy = ProxyCounts { good: [500, 0, 0], ..ProxyCounts::default() };
         let (exchanges, answering_pods) = (progress.exchanges(), progress.pods());
         let evidence = Evidence { exchanges, answering_pods, books: &books, proxy: &proxy, kills: &[] };
         let audit = Audit::of(&evidence);
@@ -202,11 +219,11 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_are_not_good_and_connections_that_fail_are_told_apart() {
+    fn answers_that_the_pod_failed_and_connections_that_fail_are_told_apart() {
         let pod = InProcess::start(pod::Options { fail_ratio: 0.5, ..pod::tests::options("a") });
         let load = run(pod.addr, 1000, Duration::from_millis(100));
-        assert_eq!(load.progress().whole().answered, [50, 0]);
-        assert_eq!(load.progress().whole().failed, 50);
+        assert_eq!(load.progress().whole().answered, [50, 0, 0]);
+        assert_eq!(load.progress().whole().failed_by, [50, 0, 0]);
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let load = run(nobody, 100, Duration::from_millis(50));
         let kinds: Vec<_> =

@@ -3,6 +3,8 @@
 //! Deployments are read by the demo's own supervisor only (the proxy never starts a process), everything else by the proxy.
 //! The proxy learns of each change through these files and through nothing else.
 
+pub(super) mod rollout;
+
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -10,10 +12,10 @@ use std::path::Path;
 
 use super::script::WEIGHTS;
 
-/// One of the two versions of the service `hello`.
+/// One version of the service `hello`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Version {
-    /// The name of its Deployment and of its Service.
+    /// The name of its Deployment, and of its Service where each version has one.
     pub(super) service: &'static str,
     /// The value of its pods' label `version`.
     pub(super) label: &'static str,
@@ -21,23 +23,45 @@ pub(super) struct Version {
     pub(super) replicas: u32,
 }
 
-/// The stable version first, then the canary. An index into this array names a version everywhere in the demo.
-pub(super) const VERSIONS: [Version; 2] = [
+/// The first version first, then those that are rolled out. An index into this array names a version everywhere in the demo.
+pub(super) const VERSIONS: [Version; 3] = [
     Version { service: "hello-v1", label: "1.0.0", replicas: 2 },
     Version { service: "hello-v2", label: "2.0.0", replicas: 2 },
+    Version { service: "hello-v3", label: "3.0.0", replicas: 2 },
 ];
 
-/// The canary's index in [`VERSIONS`].
+/// The canary's index in [`VERSIONS`] where weights are edited.
 pub(super) const CANARY: usize = 1;
 
-/// The Deployment of one version, as for a cluster.
-pub(super) fn deployment(version: &Version) -> String {
-    let Version { service, label, replicas } = version;
-    format!(
-        r#"apiVersion: apps/v1
+/// A Deployment, as for a cluster.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Workload<'a> {
+    /// Its name.
+    pub(super) name: &'a str,
+    /// The version of its template.
+    pub(super) label: &'a str,
+    /// How many pods it asks for.
+    pub(super) replicas: u32,
+    /// What its pods' processes are given.
+    pub(super) args: &'a [&'a str],
+}
+
+impl Workload<'_> {
+    /// That of the version of this index, for itself.
+    pub(super) fn of(version: usize) -> Self {
+        let Version { service, label, replicas } = VERSIONS[version];
+        Self { name: service, label, replicas, args: &[] }
+    }
+
+    /// The manifest.
+    pub(super) fn text(&self) -> String {
+        let Self { name, label, replicas, args } = self;
+        let args = if args.is_empty() { String::new() } else { format!("\n        args: {args:?}") };
+        format!(
+            r#"apiVersion: apps/v1
 kind: Deployment
 metadata:
-  name: {service}
+  name: {name}
   labels: {{app: hello}}
 spec:
   replicas: {replicas}
@@ -49,7 +73,7 @@ spec:
     spec:
       containers:
       - name: hello
-        image: example.com/hello:{label}
+        image: example.com/hello:{label}{args}
         ports:
         - name: http
           containerPort: 8080
@@ -57,28 +81,39 @@ spec:
           httpGet: {{path: /healthz, port: http}}
           periodSeconds: 1
 "#
-    )
+        )
+    }
 }
 
-/// The Services of both versions: their pods are found by label, on the port that each pod calls `http`.
+/// The Deployment of one version.
+pub(super) fn deployment(version: &Version) -> String {
+    let Version { service, label, replicas } = *version;
+    Workload { name: service, label, replicas, args: &[] }.text()
+}
+
+/// The Services of the first two versions: their pods are found by label, on the port that each pod calls `http`.
 pub(super) fn services() -> String {
-    VERSIONS.map(|version| service(&version)).join("---\n")
+    [VERSIONS[0], VERSIONS[CANARY]]
+        .map(|Version { service, label, .. }| {
+            service_of(service, &format!("{{app: hello, version: \"{label}\"}}"))
+        })
+        .join("---\n")
 }
 
-fn service(version: &Version) -> String {
-    let Version { service, label, .. } = version;
+/// A Service of the pods with these labels.
+pub(super) fn service_of(name: &str, selector: &str) -> String {
     format!(
-        r#"apiVersion: v1
+        r"apiVersion: v1
 kind: Service
 metadata:
-  name: {service}
+  name: {name}
 spec:
-  selector: {{app: hello, version: "{label}"}}
+  selector: {selector}
   ports:
   - name: http
     port: 80
     targetPort: http
-"#
+"
     )
 }
 

@@ -65,6 +65,8 @@ fn labels(mut rest: &str) -> Option<(BTreeMap<String, String>, &str)> {
 pub(super) struct ProxyCounts {
     /// Answered with a whole 2xx, per version.
     pub(super) good: [u64; VERSIONS.len()],
+    /// Answered with a whole 5xx that a pod of this version made, per version.
+    pub(super) failed_by: [u64; VERSIONS.len()],
     /// Everything else, by code class and reason (`5xx upstream_closed`).
     pub(super) other: BTreeMap<String, u64>,
 }
@@ -75,9 +77,13 @@ impl ProxyCounts {
         let mut counts = Self::default();
         for sample in samples(text, "watershed_requests_total") {
             let value = sample.value as u64;
-            let version = VERSIONS.iter().position(|version| version.service == sample.label("service"));
+            // A Service of each version, or one Service whose pods' revisions they are.
+            let (service, revision) = (sample.label("service"), sample.label("revision"));
+            let version =
+                VERSIONS.iter().position(|version| version.service == service || version.label == revision);
             match version {
-                Some(version) if is_good(&sample) => counts.good[version] += value,
+                Some(version) if is_whole(&sample, "2xx") => counts.good[version] += value,
+                Some(version) if is_whole(&sample, "5xx") => counts.failed_by[version] += value,
                 _ if value == 0 => {}
                 _ => {
                     let what = format!("{} {}", sample.label("code_class"), sample.label("reason"));
@@ -88,15 +94,20 @@ impl ProxyCounts {
         counts
     }
 
-    /// All requests that did not get a whole 2xx from a known version.
+    /// All requests that it has answered.
+    pub(super) fn all(&self) -> u64 {
+        self.good.iter().chain(&self.failed_by).sum::<u64>() + self.others()
+    }
+
+    /// All requests that no pod of a known version answered completely.
     pub(super) fn others(&self) -> u64 {
         self.other.values().sum()
     }
 }
 
-/// A reason beside 2xx means that the answer was not whole.
-fn is_good(sample: &Sample) -> bool {
-    sample.label("code_class") == "2xx" && sample.label("reason").is_empty()
+/// A reason beside a class means that the answer was not whole, or not a pod's.
+fn is_whole(sample: &Sample, code_class: &str) -> bool {
+    sample.label("code_class") == code_class && sample.label("reason").is_empty()
 }
 
 /// The canary's target share in percent as the proxy has it in force, or `None` if it does not say yet.
@@ -118,6 +129,8 @@ watershed_requests_total{namespace="default",service="hello-v2",code_class="2xx"
 watershed_requests_total{namespace="default",service="hello-v2",code_class="5xx",reason="upstream_closed"} 2
 watershed_requests_total{service="hello-v2",code_class="2xx",reason="upstream_truncated"} 1
 watershed_requests_total{service="hello-v2",code_class="5xx",reason="timeout"} 0
+watershed_requests_total{service="hello",revision="3.0.0",code_class="2xx",reason=""} 5
+watershed_requests_total{service="hello",revision="3.0.0",code_class="5xx",reason=""} 4
 watershed_requests_total_created 7
 watershed_split_target_ratio{route="hello",service="hello-v2"} 0.1
 watershed_config_generation 12
@@ -126,17 +139,17 @@ watershed_config_generation 12
     #[test]
     fn requests_are_summed_by_version_and_everything_else_by_reason() {
         let counts = ProxyCounts::read(SCRAPE);
-        assert_eq!(counts.good, [93, 10]);
+        assert_eq!((counts.good, counts.failed_by), ([93, 10, 5], [0, 0, 4]));
         let other = [("2xx upstream_truncated".to_owned(), 1), ("5xx upstream_closed".to_owned(), 2)];
         assert_eq!(counts.other, BTreeMap::from(other));
-        assert_eq!(counts.others(), 3);
+        assert_eq!((counts.others(), counts.all()), (3, 115));
     }
 
     #[test]
     fn only_the_exact_name_counts() {
         assert_eq!(samples(SCRAPE, "watershed_config_generation")[0].value.to_string(), "12");
         assert_eq!(samples(SCRAPE, "watershed_config").len(), 0);
-        assert_eq!(samples(SCRAPE, "watershed_requests_total").len(), 6);
+        assert_eq!(samples(SCRAPE, "watershed_requests_total").len(), 8);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! preface, prior-knowledge HTTP/2 are spoken on one port. SIGTERM makes it unready, ends keep-alive connections after their
 //! next answer, and ends the process once nothing is in flight.
 //!
-//! Deliberately absent: everything that a real service does. `--latency` and `--fail-ratio` pretend.
+//! Deliberately absent: everything that a real service does. `--latency`, `--fail-ratio` and `--fail-chance` pretend.
 
 mod book;
 mod serve;
@@ -23,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::leash;
 use book::Book;
-pub(super) use book::read as ids;
+pub(super) use book::{Entry, read as entries};
 
 /// How long a pod that was told to end goes on accepting: a proxy may not have heard yet.
 const LINGER: Duration = Duration::from_millis(300);
@@ -52,6 +52,9 @@ pub(crate) struct Options {
     /// The share of requests answered 500, from 0 to 1
     #[arg(long, default_value_t = 0.0)]
     pub(crate) fail_ratio: f64,
+    /// The chance of each request to be answered 500, from 0 to 1, decided by chance alone
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) fail_chance: f64,
     /// End when the process with this id, its parent, ends
     #[arg(long)]
     pub(crate) parent: Option<u32>,
@@ -153,6 +156,7 @@ pub(super) mod tests {
             record: None,
             latency: Duration::ZERO,
             fail_ratio: 0.0,
+            fail_chance: 0.0,
             parent: None,
         }
     }
@@ -180,6 +184,23 @@ pub(super) mod tests {
             failed.extend((status == 500).then_some(number));
         }
         assert_eq!(failed, [4, 8]);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_fails_by_chance_stands_in_the_book_as_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = folder.path().join("a.ids");
+        let pod =
+            InProcess::start(Options { fail_chance: 1.0, record: Some(record.clone()), ..options("a") });
+        let request = "POST / HTTP/1.1\r\nhost: a\r\nx-demo-id: run-1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let mut stream = TcpStream::connect(pod.addr).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("\"id\":\"run-1\""), "{answer}");
+        let text = std::fs::read_to_string(record).unwrap();
+        let entry = Entry { id: "run-1", failed: true };
+        assert_eq!(entries(&text).collect::<Vec<_>>(), [entry]);
     }
 
     #[tokio::test]

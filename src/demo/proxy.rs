@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::time::{Instant, sleep};
+use watershed_control::rollout::view::RolloutView;
 
 use super::child::{Child, Output};
 use super::folders::Folders;
@@ -12,6 +13,7 @@ use super::manifests::{self, CANARY, VERSIONS};
 use super::metrics::{ProxyCounts, target_percent};
 use super::net::fetch;
 use super::script::WEIGHTS;
+use crate::admin::SOCKET_FILE;
 
 /// How long the proxy may take until it is ready. Slow machines included, it takes well under a second.
 const READY_MAX: Duration = Duration::from_secs(15);
@@ -24,6 +26,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// How long an edit may take until every worker has it; the aim is 100 ms.
 const EDIT_MAX: Duration = Duration::from_secs(2);
+
+/// How long a command may take.
+const COMMAND_MAX: Duration = Duration::from_secs(15);
 
 /// How long the proxy gets to end.
 const STOP_MAX: Duration = Duration::from_secs(8);
@@ -46,6 +51,17 @@ pub(super) struct Proxy {
     pub(super) gateway: SocketAddr,
     /// Where every Service answers by its name.
     pub(super) services: SocketAddr,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// The command, as it would be typed.
+    pub(super) command: String,
+    /// What it printed.
+    pub(super) text: String,
+    /// Whether its exit code was 0.
+    pub(super) succeeded: bool,
 }
 
 impl Proxy {
@@ -126,8 +142,7 @@ impl Proxy {
         let deadline = Instant::now() + Duration::from_secs(1);
         loop {
             let counts = ProxyCounts::read(&self.scrape().await?);
-            let total = counts.good.iter().sum::<u64>() + counts.others();
-            if total >= expected || Instant::now() >= deadline {
+            if counts.all() >= expected || Instant::now() >= deadline {
                 return Ok(counts);
             }
             sleep(ASK_EVERY).await;
@@ -149,6 +164,37 @@ impl Proxy {
             sleep(ASK_EVERY).await;
         }
         Ok(None)
+    }
+
+    /// What it says of a Rollout.
+    pub(super) async fn rollout(&self, name: &str) -> anyhow::Result<RolloutView> {
+        let path = format!("/api/v1/namespaces/default/rollouts/{name}");
+        let (status, text) = fetch(self.admin, &path, ANSWER_MAX).await?;
+        if !status.is_success() {
+            bail!("http://{}{path} answered {status}", self.admin);
+        }
+        serde_json::from_str(&text).with_context(|| format!("http://{}{path}", self.admin))
+    }
+
+    /// Runs `watershed rollout WORDS` for this process, as a user would in another terminal.
+    pub(super) async fn command(&self, folders: &Folders, words: &[&str]) -> anyhow::Result<Said> {
+        let mut args: Vec<String> = vec!["rollout".into()];
+        args.extend(words.iter().map(|word| (*word).to_owned()));
+        args.extend(["--state-dir".into(), folders.state().display().to_string()]);
+        if !folders.state().join(SOCKET_FILE).exists() {
+            // No socket fits into a path this long.
+            args.extend(["--admin".into(), self.admin.to_string()]);
+        }
+        let log = folders.logs().join("command.log");
+        let status = Child::start(&args, &log, Output::Log)?.wait(COMMAND_MAX).await?;
+        let text = std::fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
+        let quoted = |word: &String| if word.contains(' ') { format!("'{word}'") } else { word.clone() };
+        let command = args.iter().map(quoted).collect::<Vec<_>>().join(" ");
+        Ok(Said {
+            command: format!("watershed {command}"),
+            text: String::from_utf8_lossy(&text).into_owned(),
+            succeeded: status.success(),
+        })
     }
 
     /// Ends it gracefully.

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::ledger::{Audit, Tally};
-use super::manifests::VERSIONS;
 use super::view::{PhaseRow, Stage, millis, thousands};
 
 /// One phase at the end.
@@ -28,9 +27,15 @@ enum Layout {
     List,
 }
 
-/// Everything but the last line, which is [`last_line`].
-pub(super) fn text(phases: &[PhaseEnd], audit: &Audit, width: usize) -> String {
-    let layout = if width < TABLE_WIDTH { Layout::List } else { Layout::Table };
+impl Layout {
+    fn of(width: usize) -> Self {
+        if width < TABLE_WIDTH { Self::List } else { Self::Table }
+    }
+}
+
+/// Phases and books; `names` are those of the versions. The last line is [`last_line`].
+pub(super) fn text(phases: &[PhaseEnd], audit: &Audit, names: &[String], width: usize) -> String {
+    let layout = Layout::of(width);
     let mut text = String::new();
     if layout == Layout::Table {
         text.push_str("canary target   observed   requests   off by       p50       p99\n");
@@ -39,12 +44,22 @@ pub(super) fn text(phases: &[PhaseEnd], audit: &Audit, width: usize) -> String {
         text.push_str(&phase_line(phase, layout));
     }
     text.push_str("(exact up to 9 requests per worker: a phase begins somewhere in a worker's sequence)\n\n");
+    text + &books(audit, names, width)
+}
+
+/// The three books.
+pub(super) fn books(audit: &Audit, names: &[String], width: usize) -> String {
+    let layout = Layout::of(width);
+    let mut text = String::new();
     if layout == Layout::Table {
         text.push_str("requests                            client      proxy       pods\n");
     }
-    for (version, tally) in VERSIONS.iter().zip(&audit.answered) {
-        let what = format!("answered by {} ({})", version.service, version.label);
-        row(&mut text, &what, *tally, layout);
+    for (name, tally) in names.iter().zip(&audit.answered) {
+        row(&mut text, &format!("answered by {name}"), *tally, layout);
+    }
+    let failing = names.iter().zip(&audit.failed_by).filter(|(_, tally)| **tally != Tally::default());
+    for (name, tally) in failing {
+        row(&mut text, &format!("failed by the version {name}"), *tally, layout);
     }
     row(&mut text, "in flight on the killed pod", audit.in_flight_on_killed, layout);
     let _ = writeln!(text, "GETs that the proxy repeated: {}", thousands(audit.repeated));
@@ -98,9 +113,10 @@ fn row(text: &mut String, what: &str, tally: Tally, layout: Layout) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scenario::Scenario;
     use super::*;
 
-    fn phase(weight: u32, stage: Stage, answered: [u64; 2]) -> PhaseEnd {
+    fn phase(weight: u32, stage: Stage, answered: [u64; 3]) -> PhaseEnd {
         let ms = |us| Some(Duration::from_micros(us));
         PhaseEnd { row: PhaseRow { weight, stage, answered }, p50: ms(412), p99: ms(1280) }
     }
@@ -111,15 +127,16 @@ mod tests {
             answered: [
                 Tally { client: 11_998, proxy: 11_998, pods: 11_998 },
                 Tally { client: 8001, proxy: 8001, pods: 8001 },
+                Tally::default(),
             ],
             in_flight_on_killed: Tally { client: 1, proxy: 1, pods: 0 },
             errors: [("502 upstream_closed".to_owned(), 1)].into(),
             ..Audit::default()
         };
         let phases = [
-            phase(0, Stage::Done, [4850, 0]),
-            phase(10, Stage::Done, [4363, 487]),
-            phase(50, Stage::Ahead, [0, 0]),
+            phase(0, Stage::Done, [4850, 0, 0]),
+            phase(10, Stage::Done, [4363, 487, 0]),
+            phase(50, Stage::Ahead, [0; 3]),
         ];
         let expected = "\
 canary target   observed   requests   off by       p50       p99
@@ -136,10 +153,24 @@ POSTs run twice: 0
 error: 502 upstream_closed: 1
 the client's, the proxy's and the pods' counts agree exactly
 ";
-        assert_eq!(text(&phases, &audit, 80), expected);
-        let narrow = text(&phases, &audit, 40);
+        let names = Scenario::Split.names();
+        assert_eq!(text(&phases, &audit, &names, 80), expected);
+        let narrow = text(&phases, &audit, &names, 40);
         assert!(narrow.contains("10 %: 10.04 % of 4,850\n  off by +2.0\n"), "{narrow}");
         assert!(narrow.contains("(2.0.0)\n  client 8,001\n  proxy 8,001\n  pods 8,001\n"), "{narrow}");
+        assert_eq!(last_line(&audit), "lost: 0");
+    }
+
+    #[test]
+    fn what_a_version_failed_has_a_row_where_there_is_some() {
+        let mut audit = Audit::default();
+        audit.failed_by[2] = Tally { client: 7, proxy: 7, pods: 7 };
+        let text = books(&audit, &Scenario::Canary.names(), 80);
+        assert!(
+            text.contains("\nfailed by the version 3.0.0              7          7          7\n"),
+            "{text}"
+        );
+        assert_eq!(text.matches("failed by").count(), 1);
         assert_eq!(last_line(&audit), "lost: 0");
     }
 
@@ -147,7 +178,7 @@ the client's, the proxy's and the pods' counts agree exactly
     fn many_disagreements_are_counted_rather_than_listed() {
         let disagreements = (0..40).map(|number| format!("number {number}")).collect();
         let audit = Audit { disagreements, lost: 3, ..Audit::default() };
-        let text = text(&[], &audit, 80);
+        let text = text(&[], &audit, &[], 80);
         assert!(text.contains("the counts disagree: number 9\nand 30 disagreements more\n"), "{text}");
         assert!(!text.contains("agree exactly"));
         assert_eq!(last_line(&audit), "lost: 3");

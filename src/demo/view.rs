@@ -1,9 +1,10 @@
 //! The live view: in place on a terminal, one line a second into a pipe.
 //!
-//! What is shown is rendered by [`block`], which is pure and never exceeds the width it is given: a line that
+//! What is shown is rendered by `block` (weights edited by hand) and `rollout`, which are pure and never exceed the width they are given: a line that
 //! wraps would make the next redraw start in the wrong row. [`Screen`] does the writing.
 
 mod block;
+mod rollout;
 
 use std::io;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::manifests::VERSIONS;
 use super::script::WEIGHTS;
 use crate::screen::Screen;
 pub(super) use crate::screen::thousands;
+pub(super) use rollout::RolloutFrame;
 
 /// How often a terminal is redrawn: often enough to look alive, seldom enough to read.
 const REDRAW_EVERY: Duration = Duration::from_millis(200);
@@ -59,15 +61,22 @@ impl PhaseRow {
     }
 }
 
-/// Everything that the view shows at one moment.
+/// Everything that the view shows of edited weights at one moment.
 #[derive(Debug, Clone)]
 pub(super) struct Frame {
-    /// Time since the load began.
-    pub(super) elapsed: Duration,
+    /// What the clients see.
+    pub(super) numbers: Numbers,
     /// How long the load lasts.
     pub(super) length: Duration,
     /// The phases.
     pub(super) phases: [PhaseRow; WEIGHTS.len()],
+}
+
+/// What the clients see at one moment.
+#[derive(Debug, Clone)]
+pub(super) struct Numbers {
+    /// Time since the load began.
+    pub(super) elapsed: Duration,
     /// Requests answered in the last second.
     pub(super) rate: u64,
     /// All requests answered.
@@ -85,6 +94,13 @@ pub(super) struct Frame {
 /// How often to show a frame.
 pub(super) fn every(screen: &Screen) -> Duration {
     if screen.is_terminal() { REDRAW_EVERY } else { LINE_EVERY }
+}
+
+/// Shows a frame of a rollout in the place of the one before.
+pub(super) fn show_rollout(screen: &mut Screen, frame: &RolloutFrame<'_>) -> io::Result<()> {
+    let lines =
+        if screen.is_terminal() { rollout::block(frame, screen.style()) } else { vec![rollout::line(frame)] };
+    screen.draw(&lines)
 }
 
 /// Shows a frame in the place of the one before.
@@ -123,9 +139,9 @@ mod tests {
 
     #[test]
     fn a_share_is_off_by_whole_requests_from_its_target() {
-        let row = PhaseRow { weight: 10, stage: Stage::Now, answered: [898, 102] };
+        let row = PhaseRow { weight: 10, stage: Stage::Now, answered: [898, 102, 0] };
         assert_eq!(row.share(), Some(10.2));
         assert!((row.off_by() - 2.0).abs() < 1e-9);
-        assert_eq!(PhaseRow { answered: [0, 0], ..row }.share(), None);
+        assert_eq!(PhaseRow { answered: [0; 3], ..row }.share(), None);
     }
 }

@@ -18,17 +18,28 @@ fn gone(sent_ms: u32, ended_ms: u32) -> Exchange {
 
 /// Pods a (1.0.0), b and c (2.0.0); b is killed at 1,000 ms and gone at 1,002 ms. The proxy agrees with the client.
 fn audit(exchanges: &[Exchange], ran: [&[usize]; 3]) -> Audit {
+    audit_with_failures(exchanges, ran, &[])
+}
+
+/// The same where the pods say that they failed these requests.
+fn audit_with_failures(exchanges: &[Exchange], ran: [&[usize]; 3], failed_by_pods: &[usize]) -> Audit {
     let answering_pods = ["a", "b", "c"].map(str::to_owned);
     let books: Vec<PodBook> = answering_pods
         .iter()
         .zip(ran)
         .enumerate()
-        .map(|(index, (name, ran))| PodBook { name: name.clone(), version: index.min(1), ran: ran.to_vec() })
+        .map(|(index, (name, ran))| PodBook {
+            name: name.clone(),
+            version: index.min(1),
+            ran: ran.to_vec(),
+            failed: ran.iter().copied().filter(|number| failed_by_pods.contains(number)).collect(),
+        })
         .collect();
     let mut proxy = ProxyCounts::default();
     for exchange in exchanges {
         match &exchange.fate {
             Fate::Answered { pod } => proxy.good[usize::from(*pod).min(1)] += 1,
+            Fate::FailedBy { pod } => proxy.failed_by[usize::from(*pod).min(1)] += 1,
             Fate::Failed(failure) if failure.is_counted_by_proxy() => {
                 *proxy.other.entry("5xx".into()).or_default() += 1;
             }
@@ -47,6 +58,19 @@ fn three_stories_that_agree_are_good() {
     assert!(audit.is_good(), "{audit:?}");
     assert_eq!(audit.answered[0], Tally { client: 1, proxy: 1, pods: 1 });
     assert_eq!(audit.answered[1], Tally { client: 2, proxy: 2, pods: 2 });
+}
+
+#[test]
+fn what_a_version_fails_is_counted_apart_and_not_lost() {
+    let by_version = Exchange { fate: Fate::FailedBy { pod: 1 }, ..answered(1) };
+    let audit = audit_with_failures(&[answered(0), by_version.clone()], [&[0], &[1], &[]], &[1]);
+    assert!(audit.is_good(), "{audit:?}");
+    assert_eq!(audit.answered[1], Tally::default());
+    assert_eq!(audit.failed_by[1], Tally { client: 1, proxy: 1, pods: 1 });
+    // A pod that knows nothing of the failure tells another story.
+    let audit = audit_with_failures(&[answered(0), by_version], [&[0], &[1], &[]], &[]);
+    assert!(audit.disagreements[0].contains("failed for the client and good for the pod"), "{audit:?}");
+    assert_eq!(audit.lost, 0);
 }
 
 #[test]
@@ -105,8 +129,9 @@ fn what_nobody_answers_is_lost() {
 fn a_proxy_that_counts_otherwise_is_a_disagreement_without_a_loss() {
     let exchanges = [answered(0)];
     let answering_pods = ["a".to_owned()];
-    let books = [PodBook { name: "a".into(), version: 0, ran: vec![0, 9] }];
-    let proxy = ProxyCounts { good: [2, 0], other: BTreeMap::from([("5xx".into(), 1)]) };
+    let books = [PodBook { name: "a".into(), version: 0, ran: vec![0, 9], failed: BTreeSet::new() }];
+    let proxy =
+        ProxyCounts { good: [2, 0, 0], other: BTreeMap::from([("5xx".into(), 1)]), ..ProxyCounts::default() };
     let evidence = Evidence {
         exchanges: &exchanges,
         answering_pods: &answering_pods,

@@ -37,6 +37,7 @@ type Connection = SendRequest<Full<Bytes>>;
 pub(crate) struct Client {
     target: SocketAddr,
     ids: Ids,
+    header: Option<(header::HeaderName, header::HeaderValue)>,
     idle: Mutex<VecDeque<Connection>>,
     filler: Bytes,
 }
@@ -55,7 +56,13 @@ impl Client {
     /// Clients without connections; these are opened as requests need them.
     pub(crate) fn new(target: SocketAddr, ids: Ids) -> Self {
         let filler: Vec<u8> = (0..BODY_BYTES_MAX).map(|at| b'a' + (at % 26) as u8).collect();
-        Self { target, ids, idle: Mutex::default(), filler: filler.into() }
+        Self { target, ids, header: None, idle: Mutex::default(), filler: filler.into() }
+    }
+
+    /// The same with one more header in each request.
+    pub(crate) fn with_header(mut self, header: (header::HeaderName, header::HeaderValue)) -> Self {
+        self.header = Some(header);
+        self
     }
 
     /// Sends one request and judges its answer; `sent` is called when it is handed to a connection.
@@ -111,6 +118,7 @@ impl Client {
             |text: String| header::HeaderValue::try_from(text).expect("addresses and ids are visible ASCII");
         headers.insert(header::HOST, text(self.target.to_string()));
         headers.insert("x-demo-id", text(self.ids.id(number)));
+        headers.extend(self.header.clone());
         request
     }
 
@@ -118,19 +126,22 @@ impl Client {
         let (head, body) = response.into_parts();
         let body =
             Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|_| Failure::Broken)?.to_bytes();
-        if head.status != StatusCode::OK {
-            let reason = head.headers.get("watershed-reason").and_then(|reason| reason.to_str().ok());
-            return Err(Failure::Status {
-                code: head.status.as_u16(),
-                reason: reason.unwrap_or_default().to_owned(),
-            });
+        let reason = head.headers.get("watershed-reason").and_then(|reason| reason.to_str().ok());
+        let status =
+            || Failure::Status { code: head.status.as_u16(), reason: reason.unwrap_or_default().to_owned() };
+        let failed = head.status == StatusCode::INTERNAL_SERVER_ERROR && reason.is_none();
+        if head.status != StatusCode::OK && !failed {
+            return Err(status());
         }
-        let said: Said = serde_json::from_slice(&body).map_err(|_| Failure::WrongAnswer)?;
+        // A pod that fails a request says all the same whose it was.
+        let not_a_pods = || if failed { status() } else { Failure::WrongAnswer };
+        let said: Said = serde_json::from_slice(&body).map_err(|_| not_a_pods())?;
         let method = if is_post(number) { "POST" } else { "GET" };
         let mine = said.id == self.ids.id(number)
             && said.method == method
             && said.received == self.body(number).len();
         let version = VERSIONS.iter().position(|version| version.label == said.version);
-        version.filter(|_| mine).map(|version| Answer { version, pod: said.pod }).ok_or(Failure::WrongAnswer)
+        let version = version.filter(|_| mine).ok_or_else(not_a_pods)?;
+        Ok(Answer { version, pod: said.pod, failed })
     }
 }

@@ -18,7 +18,9 @@ const LATENCY_MAX_US: u64 = 60_000_000;
 pub(crate) struct Tally {
     /// Good answers per version.
     pub(crate) answered: [u64; VERSIONS.len()],
-    /// Requests without a good answer.
+    /// Requests that a version's own pods failed, per version.
+    pub(crate) failed_by: [u64; VERSIONS.len()],
+    /// Requests without a complete answer of a pod.
     pub(crate) failed: u64,
     /// Microseconds from the moment at which the schedule wanted the request sent to its complete answer.
     pub(crate) latency: Histogram<u64>,
@@ -28,7 +30,7 @@ impl Default for Tally {
     fn default() -> Self {
         let latency =
             Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).expect("the bounds are constant and valid");
-        Self { answered: [0; VERSIONS.len()], failed: 0, latency }
+        Self { answered: [0; VERSIONS.len()], failed_by: [0; VERSIONS.len()], failed: 0, latency }
     }
 }
 
@@ -36,6 +38,11 @@ impl Tally {
     /// Good answers of all versions.
     pub(crate) fn total(&self) -> u64 {
         self.answered.iter().sum()
+    }
+
+    /// Requests without a good answer, whoever failed them.
+    pub(crate) fn bad(&self) -> u64 {
+        self.failed + self.failed_by.iter().sum::<u64>()
     }
 
     /// This quantile (0 to 1) of the latency, or `None` if nothing was answered.
@@ -46,6 +53,7 @@ impl Tally {
 
     fn add(&mut self, outcome: &Result<Answer, Failure>, latency: Duration) {
         match outcome {
+            Ok(answer) if answer.failed => self.failed_by[answer.version] += 1,
             Ok(answer) => self.answered[answer.version] += 1,
             Err(_) => self.failed += 1,
         }
@@ -53,13 +61,15 @@ impl Tally {
     }
 }
 
-/// A good answer.
+/// A pod's complete answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     /// Index of the version of the pod that made it.
     pub(crate) version: usize,
     /// The name of that pod.
     pub(crate) pod: String,
+    /// Whether it says 500: the pod did not do what it was asked for.
+    pub(crate) failed: bool,
 }
 
 /// In which phase a request was sent; `None` while an edit was on its way to the workers.
@@ -70,6 +80,8 @@ pub(crate) type Tag = Option<usize>;
 pub(crate) struct Progress {
     exchanges: Vec<Exchange>,
     pods: Vec<String>,
+    /// The versions of these pods.
+    versions: Vec<usize>,
     phase: Tag,
     phases: [Tally; WEIGHTS.len()],
     recent: Tally,
@@ -115,7 +127,8 @@ impl Progress {
             self.phases[phase].add(&outcome, latency);
         }
         let fate = match outcome {
-            Ok(answer) => Fate::Answered { pod: self.pod_index(answer.pod) },
+            Ok(answer) if answer.failed => Fate::FailedBy { pod: self.pod_index(answer) },
+            Ok(answer) => Fate::Answered { pod: self.pod_index(answer) },
             Err(failure) => Fate::Failed(Box::new(failure)),
         };
         let exchange = &mut self.exchanges[number];
@@ -123,10 +136,11 @@ impl Progress {
         exchange.fate = fate;
     }
 
-    fn pod_index(&mut self, name: String) -> u16 {
-        let known = self.pods.iter().position(|pod| *pod == name);
+    fn pod_index(&mut self, answer: Answer) -> u16 {
+        let known = self.pods.iter().position(|pod| *pod == answer.pod);
         known.unwrap_or_else(|| {
-            self.pods.push(name);
+            self.pods.push(answer.pod);
+            self.versions.push(answer.version);
             self.pods.len() - 1
         }) as u16
     }
@@ -153,7 +167,7 @@ impl Progress {
 
     /// Requests that were answered or failed.
     pub(crate) fn ended(&self) -> u64 {
-        self.whole.total() + self.whole.failed
+        self.whole.total() + self.whole.bad()
     }
 
     /// What happened since the last call of this.
@@ -171,6 +185,14 @@ impl Progress {
         &self.exchanges
     }
 
+    /// The version that has answered this request, well or not.
+    pub(crate) fn version_of(&self, exchange: &Exchange) -> Option<usize> {
+        match exchange.fate {
+            Fate::Answered { pod } | Fate::FailedBy { pod } => Some(self.versions[usize::from(pod)]),
+            Fate::Pending | Fate::Failed(_) => None,
+        }
+    }
+
     /// The pods that have answered; [`Fate::Answered`] holds indexes into it.
     pub(crate) fn pods(&self) -> &[String] {
         &self.pods
@@ -184,7 +206,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn answer(version: usize, pod: &str) -> Answer {
-        Answer { version, pod: pod.to_owned() }
+        Answer { version, pod: pod.to_owned(), failed: false }
     }
 
     #[test]
@@ -201,8 +223,8 @@ mod tests {
         let none = progress.send(second, MS);
         progress.end(open, still, MS, 3 * MS, Ok(answer(1, "b")));
         progress.end(second, none, MS, 3 * MS, Ok(answer(1, "b")));
-        assert_eq!(progress.phase(1).answered, [1, 0]);
-        assert_eq!(progress.whole().answered, [1, 2]);
+        assert_eq!(progress.phase(1).answered, [1, 0, 0]);
+        assert_eq!(progress.whole().answered, [1, 2, 0]);
         assert_eq!(progress.phase(2).total(), 0);
         assert_eq!(progress.pods(), ["a", "b"]);
         assert_eq!(progress.in_flight(), 0);
@@ -217,6 +239,20 @@ mod tests {
         let p50 = progress.whole().latency_at(0.5).unwrap();
         assert!(p50 >= 499 * MS && p50 <= 501 * MS, "{p50:?}");
         assert_eq!(progress.exchanges()[number].sent, 500 * MS);
+    }
+
+    #[test]
+    fn what_a_version_failed_is_told_from_what_was_not_answered() {
+        let mut progress = Progress::default();
+        let by_version = Ok(Answer { failed: true, ..answer(2, "c") });
+        for outcome in [Ok(answer(2, "c")), by_version, Err(Failure::TimedOut)] {
+            let number = progress.offer(MS);
+            progress.end(number, None, MS, MS, outcome);
+        }
+        let whole = progress.whole();
+        assert_eq!((whole.answered, whole.failed_by, whole.failed), ([0, 0, 1], [0, 0, 1], 1));
+        assert_eq!((whole.bad(), progress.ended()), (2, 3));
+        assert_eq!(progress.exchanges()[1].fate, Fate::FailedBy { pod: 0 });
     }
 
     #[test]

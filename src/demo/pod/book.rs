@@ -36,11 +36,16 @@ impl Book {
         Ok(Self { file: path.map(open).transpose()?, ..Self::default() })
     }
 
-    /// Notes that a request was run. An id that is missing, too long or not a plain word is only counted.
+    /// Notes that a request was run and how it is going to be answered. An id that is missing, too long or not a plain word is only counted.
     ///
     /// # Errors
     /// The file could not be written: then the request must not be answered well, or the audit would blame the proxy.
-    pub(crate) fn note(&mut self, method: &http::Method, id: Option<&str>) -> std::io::Result<()> {
+    pub(crate) fn note(
+        &mut self,
+        method: &http::Method,
+        id: Option<&str>,
+        status: http::StatusCode,
+    ) -> std::io::Result<()> {
         match *method {
             http::Method::GET => self.gets += 1,
             http::Method::POST => self.posts += 1,
@@ -54,7 +59,8 @@ impl Book {
             self.duplicate_posts += 1;
         }
         match &mut self.file {
-            Some(file) => file.write_all(format!("{method} {id}\n").as_bytes()),
+            Some(file) if status.is_success() => file.write_all(format!("{method} {id}\n").as_bytes()),
+            Some(file) => file.write_all(format!("{method} {id} {}\n", status.as_u16()).as_bytes()),
             None => Ok(()),
         }
     }
@@ -75,17 +81,36 @@ fn is_plain(id: &str) -> bool {
     (1..=ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The ids in a pod's file, in order. A last line without its end was being written when the pod died: it was not answered.
-pub(crate) fn read(text: &str) -> impl Iterator<Item = &str> {
+/// One request in a pod's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry<'a> {
+    /// Its id.
+    pub(crate) id: &'a str,
+    /// Whether the pod failed it.
+    pub(crate) failed: bool,
+}
+
+/// What a pod's file says, in order. A last line without its end was being written when the pod died: it was not answered.
+pub(crate) fn read(text: &str) -> impl Iterator<Item = Entry<'_>> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole.lines().filter_map(|line| Some(line.split_once(' ')?.1))
+    whole.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        let (_method, id) = (words.next()?, words.next()?);
+        Some(Entry { id, failed: words.next().is_some() })
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
+    use http::{Method, StatusCode};
 
     use super::*;
+
+    const OK: StatusCode = StatusCode::OK;
+
+    fn ids(text: &str) -> Vec<&str> {
+        read(text).map(|entry| entry.id).collect()
+    }
 
     #[test]
     fn the_file_holds_every_id_once_per_run_and_memory_tells_duplicate_posts() {
@@ -94,11 +119,11 @@ mod tests {
         let mut book = Book::open(Some(&path)).unwrap();
         for (method, id) in [(Method::GET, "a"), (Method::POST, "b"), (Method::POST, "b"), (Method::GET, "a")]
         {
-            book.note(&method, Some(id)).unwrap();
+            book.note(&method, Some(id), OK).unwrap();
         }
-        book.note(&Method::PUT, None).unwrap();
+        book.note(&Method::PUT, None, OK).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(read(&text).collect::<Vec<_>>(), ["a", "b", "b", "a"]);
+        assert_eq!(ids(&text), ["a", "b", "b", "a"]);
         let stats = book.stats();
         assert_eq!(stats["total"], 5);
         assert_eq!(stats["byMethod"], json!({"GET": 2, "POST": 2, "other": 1}));
@@ -109,15 +134,20 @@ mod tests {
     fn ids_that_would_break_a_line_are_counted_but_not_written() {
         let mut book = Book::default();
         for id in ["", "two words", "line\nbreak", &"x".repeat(65)] {
-            book.note(&Method::GET, Some(id)).unwrap();
+            book.note(&Method::GET, Some(id), OK).unwrap();
         }
         assert_eq!(book.stats()["withoutId"], 4);
     }
 
     #[test]
     fn a_line_cut_by_the_kill_is_not_read() {
-        assert_eq!(read("GET a\nPOST b\nPOST 12").collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(read("").count(), 0);
-        assert_eq!(read("GET").count(), 0);
+        assert_eq!(ids("GET a\nPOST b\nPOST 12"), ["a", "b"]);
+        assert!(ids("").is_empty() && ids("GET").is_empty());
+    }
+
+    #[test]
+    fn a_request_that_the_pod_failed_is_told_from_the_others() {
+        let failed = |text| read(text).map(|entry| entry.failed).collect::<Vec<_>>();
+        assert_eq!(failed("GET a\nPOST b 500\nGET c\n"), [false, true, false]);
     }
 }

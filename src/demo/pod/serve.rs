@@ -34,6 +34,7 @@ pub(crate) struct Pod {
     version: String,
     latency: Duration,
     fail_ratio: f64,
+    fail_chance: f64,
     owed: Cell<f64>,
     leaving: Cell<bool>,
     book: RefCell<Book>,
@@ -47,6 +48,7 @@ impl Pod {
             version: options.version.clone(),
             latency: options.latency,
             fail_ratio: options.fail_ratio.clamp(0.0, 1.0),
+            fail_chance: options.fail_chance.clamp(0.0, 1.0),
             owed: Cell::new(0.0),
             leaving: Cell::new(false),
             book: RefCell::new(book.into_inner()),
@@ -78,7 +80,8 @@ impl Pod {
             received += frame?.data_ref().map_or(0, Bytes::len);
         }
         let id = head.headers.get("x-demo-id").and_then(|id| id.to_str().ok());
-        if let Err(error) = self.book.borrow_mut().note(&head.method, id) {
+        let status = if self.is_to_fail() { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
+        if let Err(error) = self.book.borrow_mut().note(&head.method, id, status) {
             return Ok(plain(
                 StatusCode::INSUFFICIENT_STORAGE,
                 format!("cannot record the request: {error}\n"),
@@ -87,19 +90,18 @@ impl Pod {
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency).await;
         }
-        let status = if self.is_to_fail() { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
         let said = json!({
             "version": self.version, "pod": self.name, "id": id, "method": head.method.as_str(), "received": received,
         });
         Ok(plain(status, format!("{said}\n")))
     }
 
-    /// Spreads failures evenly, so that a ratio holds in every stretch of requests.
+    /// A ratio's failures are spread evenly, so that it holds in every stretch of requests; a chance knows no stretches.
     fn is_to_fail(&self) -> bool {
         let owed = self.owed.get() + self.fail_ratio;
         let fails = owed >= 1.0;
         self.owed.set(if fails { owed - 1.0 } else { owed });
-        fails
+        fails || fastrand::f64() < self.fail_chance
     }
 
     fn stats(&self) -> serde_json::Value {

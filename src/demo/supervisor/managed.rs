@@ -1,4 +1,4 @@
-//! One Deployment and its pods: reads their files, looks at their processes, takes single steps.
+//! One version of a Deployment and its pods: reads their files, looks at their processes, takes single steps.
 
 use std::fs;
 use std::io;
@@ -18,18 +18,32 @@ const QUICK_DEATH: Duration = Duration::from_secs(1);
 /// After so many of them the supervisor gives up and shows why.
 const QUICK_DEATHS_MAX: u32 = 5;
 
-/// A Deployment that is in force.
+/// One version of a Deployment: a `ReplicaSet`.
 #[derive(Debug)]
 pub(super) struct Managed {
-    /// What its file said last without an error.
+    /// What the Deployment's file said last without an error, while this was its version.
     pub(super) deployment: Deployment,
     /// Index of its version.
     pub(super) version: usize,
     /// Its pods, oldest first.
     pub(super) pods: Vec<Pod>,
-    file: PathBuf,
+    /// How many pods a rollout wants, where that is not what the Deployment says.
+    pub(super) scaled: Option<u32>,
+    /// `None` once another version follows it.
+    file: Option<PathBuf>,
     seen: Option<SystemTime>,
     quick_deaths: u32,
+}
+
+/// What came of a look at a set.
+#[derive(Debug)]
+pub(super) struct Ticked {
+    /// What happened.
+    pub(super) said: Vec<String>,
+    /// How many pods to start.
+    pub(super) starts: usize,
+    /// The Deployment, if it is of another version now.
+    pub(super) other_version: Option<Deployment>,
 }
 
 /// A pod and its process.
@@ -62,23 +76,44 @@ impl Managed {
         let shown = file.display().to_string();
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {shown}"))?;
         let deployment = Deployment::parse(&text).with_context(|| shown.clone())?;
-        let label = deployment.labels.get("version");
-        let version = VERSIONS.iter().position(|version| label.is_some_and(|label| label == version.label));
-        let version =
-            version.ok_or_else(|| anyhow!("{shown}: its label version is none of the demo's two"))?;
-        Ok(Self { file, seen, deployment, version, pods: Vec::new(), quick_deaths: 0 })
+        Self::new(deployment, Some(file), seen).with_context(|| shown.clone())
     }
 
-    /// Looks at files and processes and takes the steps that are due; gives what happened, and how many pods to start.
-    pub(super) fn tick(&mut self) -> anyhow::Result<(Vec<String>, usize)> {
-        let mut said: Vec<String> = self.reread().into_iter().collect();
+    fn new(deployment: Deployment, file: Option<PathBuf>, seen: Option<SystemTime>) -> anyhow::Result<Self> {
+        let label = deployment.labels.get("version");
+        let version = VERSIONS.iter().position(|version| label.is_some_and(|label| label == version.label));
+        let labels = || VERSIONS.map(|version| version.label).join(", ");
+        let version =
+            version.ok_or_else(|| anyhow!("its label version is none of the demo's: {}", labels()))?;
+        Ok(Self { deployment, version, pods: Vec::new(), scaled: None, file, seen, quick_deaths: 0 })
+    }
+
+    /// Whether this set does what the file says.
+    pub(super) fn follows(&self, file: &Path) -> bool {
+        self.file.as_deref() == Some(file)
+    }
+
+    /// A set without pods that follows the file from now on.
+    pub(super) fn hand_over(&mut self, deployment: Deployment) -> anyhow::Result<Self> {
+        Self::new(deployment, self.file.take(), self.seen)
+    }
+
+    /// Follows the file that this set without pods was made to follow.
+    pub(super) fn take_over(&mut self, set: Self) {
+        (self.deployment, self.file, self.seen, self.scaled) = (set.deployment, set.file, set.seen, None);
+    }
+
+    /// Looks at files and processes and takes the steps that are due.
+    pub(super) fn tick(&mut self) -> anyhow::Result<Ticked> {
+        let (said, other_version) = self.reread();
+        let mut said: Vec<String> = said.into_iter().collect();
         self.notice_orders();
-        let (steps, starts) = plan(self.deployment.replicas, &self.states()?);
+        let (steps, starts) = plan(self.scaled.unwrap_or(self.deployment.replicas), &self.states()?);
         // Backwards, so that the indexes stay valid: what is forgotten shifts only those that come after it.
         for step in steps.into_iter().rev() {
             said.extend(self.take(step)?);
         }
-        Ok((said, starts))
+        Ok(Ticked { said, starts, other_version })
     }
 
     /// Writes the file of a pod that listens now.
@@ -97,28 +132,22 @@ impl Managed {
         Ok(())
     }
 
-    /// The oldest pod that is neither withdrawn nor ending.
-    pub(super) fn oldest_serving(&mut self) -> Option<&mut Pod> {
-        self.pods.iter_mut().find(|pod| pod.stage == Stage::Serving)
-    }
-
-    /// Takes an edited Deployment; a broken one leaves the last good one in force.
-    fn reread(&mut self) -> Option<String> {
-        let now = modified(&self.file);
+    /// Takes an edited Deployment; a broken one leaves the last good one in force, and one of another version is given back.
+    fn reread(&mut self) -> (Option<String>, Option<Deployment>) {
+        let Some(file) = &self.file else { return (None, None) };
+        let now = modified(file);
         if now == self.seen {
-            return None;
+            return (None, None);
         }
         self.seen = now;
-        match Self::read(self.file.clone()) {
+        match Self::read(file.clone()) {
             Ok(Self { deployment, version, .. }) if version == self.version => {
                 let said = format!("{} asks for {} pods", deployment.name, deployment.replicas);
                 self.deployment = deployment;
-                Some(said)
+                (Some(said), None)
             }
-            Ok(_) => {
-                Some(format!("{}: a running Deployment cannot change its version here", self.file.display()))
-            }
-            Err(error) => Some(format!("{error:#}; the last good one stays in force")),
+            Ok(Self { deployment, .. }) => (None, Some(deployment)),
+            Err(error) => (Some(format!("{error:#}; the last good one stays in force")), None),
         }
     }
 
@@ -188,6 +217,11 @@ impl Managed {
 }
 
 impl Pod {
+    /// Whether it was not told to go.
+    pub(super) fn is_serving(&self) -> bool {
+        self.stage == Stage::Serving
+    }
+
     fn enter(&mut self, stage: Stage) {
         self.stage = stage;
         self.since = Instant::now();

@@ -1,10 +1,10 @@
 //! Frames as text.
 
-use super::{Frame, PhaseRow, Stage, millis, thousands};
+use super::{Frame, Numbers, PhaseRow, Stage, millis, thousands};
 use crate::screen::Style;
 
 /// Below this width there is no room for bars.
-const NARROW: usize = 60;
+pub(super) const NARROW: usize = 60;
 
 /// The longest bar; longer ones are no easier to read.
 const BAR_MAX: usize = 40;
@@ -16,7 +16,7 @@ const BEFORE_BAR: usize = 42;
 pub(super) fn block(frame: &Frame, style: Style) -> Vec<String> {
     let mut lines = vec![(heading(frame, style), Stage::Done), (columns(style), Stage::Ahead)];
     lines.extend(frame.phases.iter().map(|row| (phase(row, style), row.stage)));
-    lines.extend(numbers(frame, style).into_iter().map(|line| (line, Stage::Done)));
+    lines.extend(numbers(&frame.numbers, style).into_iter().map(|line| (line, Stage::Done)));
     let room = style.width.saturating_sub(1);
     lines.into_iter().map(|(line, stage)| paint(&cut(line.trim_end(), room), stage, style.colour)).collect()
 }
@@ -27,19 +27,20 @@ pub(super) fn line(frame: &Frame) -> String {
         Some(row) => (format!("{} %", row.weight), percent(row)),
         None => ("-".to_owned(), "-".to_owned()),
     };
+    let Numbers { elapsed, rate, p50, p99, errors, .. } = &frame.numbers;
     format!(
         "{:6.1} s  canary target {weight}, observed {share}  {} requests/s  p50 {}  p99 {}  errors {}",
-        frame.elapsed.as_secs_f64(),
-        thousands(frame.rate),
-        millis(frame.p50),
-        millis(frame.p99),
-        thousands(frame.errors),
+        elapsed.as_secs_f64(),
+        thousands(*rate),
+        millis(*p50),
+        millis(*p99),
+        thousands(*errors),
     )
 }
 
 fn heading(frame: &Frame, style: Style) -> String {
     // Past its length the load only waits for its last answers.
-    let elapsed = frame.elapsed.min(frame.length).as_secs_f64();
+    let elapsed = frame.numbers.elapsed.min(frame.length).as_secs_f64();
     let time = format!("{elapsed:.1} of {:.0} s", frame.length.as_secs_f64());
     if style.width < NARROW {
         return time;
@@ -76,24 +77,24 @@ fn bar(row: &PhaseRow, room: usize, unicode: bool) -> String {
     format!("{}{}", on.repeat(full), off.repeat(room - full))
 }
 
-fn numbers(frame: &Frame, style: Style) -> Vec<String> {
-    let rate = format!("{} requests/s", thousands(frame.rate));
-    let latency = format!("p50 {}   p99 {}", millis(frame.p50), millis(frame.p99));
-    let total = format!("{} requests", thousands(frame.requests));
-    let errors = format!("errors {}", thousands(frame.errors));
+pub(super) fn numbers(numbers: &Numbers, style: Style) -> Vec<String> {
+    let rate = format!("{} requests/s", thousands(numbers.rate));
+    let latency = format!("p50 {}   p99 {}", millis(numbers.p50), millis(numbers.p99));
+    let total = format!("{} requests", thousands(numbers.requests));
+    let errors = format!("errors {}", thousands(numbers.errors));
     if style.width < NARROW {
         return vec![format!("  {rate}  {errors}"), format!("  {latency}"), format!("  {total}")];
     }
-    vec![format!("  {rate}   {latency}   {errors}"), format!("  {total}, {} in flight", frame.in_flight)]
+    vec![format!("  {rate}   {latency}   {errors}"), format!("  {total}, {} in flight", numbers.in_flight)]
 }
 
 /// At most `room` characters; all that is shown is one column wide.
-fn cut(line: &str, room: usize) -> String {
+pub(super) fn cut(line: &str, room: usize) -> String {
     line.chars().take(room).collect()
 }
 
 /// Colour is put on whole lines after they are cut, so that no escape sequence is cut in two.
-fn paint(line: &str, stage: Stage, colour: bool) -> String {
+pub(super) fn paint(line: &str, stage: Stage, colour: bool) -> String {
     match stage {
         Stage::Now if colour => format!("\x1b[1;36m{line}\x1b[0m"),
         Stage::Ahead if colour => format!("\x1b[2m{line}\x1b[0m"),
@@ -110,20 +111,22 @@ mod tests {
     fn frame() -> Frame {
         let row = |weight, stage, answered| PhaseRow { weight, stage, answered };
         Frame {
-            elapsed: Duration::from_millis(12_400),
+            numbers: Numbers {
+                elapsed: Duration::from_millis(12_400),
+                rate: 1000,
+                requests: 12_398,
+                p50: Some(Duration::from_micros(410)),
+                p99: Some(Duration::from_micros(1200)),
+                errors: 1,
+                in_flight: 2,
+            },
             length: Duration::from_secs(20),
             phases: [
-                row(0, Stage::Done, [4850, 0]),
-                row(10, Stage::Done, [4364, 486]),
-                row(50, Stage::Now, [1201, 1199]),
-                row(100, Stage::Ahead, [0, 0]),
+                row(0, Stage::Done, [4850, 0, 0]),
+                row(10, Stage::Done, [4364, 486, 0]),
+                row(50, Stage::Now, [1201, 1199, 0]),
+                row(100, Stage::Ahead, [0; 3]),
             ],
-            rate: 1000,
-            requests: 12_398,
-            p50: Some(Duration::from_micros(410)),
-            p99: Some(Duration::from_micros(1200)),
-            errors: 1,
-            in_flight: 2,
         }
     }
 
