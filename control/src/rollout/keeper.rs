@@ -221,8 +221,12 @@ impl Keeper {
     /// Shows what has changed; hundreds of rollouts that stand still cost nothing.
     fn show(&mut self) {
         let shown = self.kept.values().filter(|kept| kept.view.is_some()).count();
-        let changed =
-            self.kept.values_mut().fold(false, |any, kept| std::mem::take(&mut kept.view_is_new) || any);
+        let changed = self
+            .kept
+            .values_mut()
+            .filter_map(|kept| std::mem::take(&mut kept.view_is_new).then_some(()))
+            .count()
+            > 0;
         if changed || shown != self.views.len() {
             self.views = self.kept.values().filter_map(|kept| kept.view.clone()).collect();
         }
