@@ -69,7 +69,7 @@ pub(crate) enum RolloutCommand {
     Retry(ChangeArgs),
     /// Go back to an earlier revision, at once
     Undo(UndoArgs),
-    /// Replace the pods of a revision
+    /// Replace the pods of a revision, where something here can (nothing can in a directory)
     Restart(ChangeArgs),
     /// Give the new revision this share and hold it until `resume`
     SetWeight(SetWeightArgs),

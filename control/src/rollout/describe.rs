@@ -81,7 +81,8 @@ fn pauses(state: &State, spec: &Rollout) -> Vec<PauseView> {
     let mut pauses = Vec::new();
     if let Some(place) = paused_at(spec) {
         let reason = format!("spec.paused ({place})");
-        pauses.push(PauseView { reason, since: state.phase_since, until: None });
+        let since = state.file_paused_since.unwrap_or(state.ticked_at);
+        pauses.push(PauseView { reason, since, until: None });
     }
     if let Some(paused) = &state.paused {
         let why = if paused.reason.is_empty() { String::new() } else { format!(": {}", paused.reason) };
@@ -90,11 +91,12 @@ fn pauses(state: &State, spec: &Rollout) -> Vec<PauseView> {
     }
     let Some(run) = state.active() else { return pauses };
     if let Some(stopped) = &run.stopped {
-        pauses.push(PauseView { reason: stopped.why.clone(), since: stopped.since, until: None });
+        let reason = format!("paused by itself: {}", stopped.why);
+        pauses.push(PauseView { reason, since: stopped.since, until: None });
     }
     if let Some(held) = run.held {
         let reason = format!("paused by set-weight: held at {} %", Share::from_millionths(held));
-        pauses.push(PauseView { reason, since: state.phase_since, until: None });
+        pauses.push(PauseView { reason, since: run.held_since, until: None });
     }
     if let (Some(Work::Pause(duration)), false) = (works(spec).get(run.step), run.full) {
         let until = duration.map(|duration| run.step_started_at + duration.as_millis() as u64);
@@ -154,6 +156,7 @@ fn role(name: &str, state: &State, facts: &Facts, active: bool) -> &'static str 
         (false, true) if blue_green && !switched => "stable,active",
         (false, true) => "stable",
         (false, false) if aborted => "aborted",
+        (false, false) if number(name, state).is_none() => "new",
         (false, false) => "old",
     }
 }
@@ -231,9 +234,10 @@ fn judge(tick: &Tick<'_>) -> JudgeView {
             ..JudgeView::default()
         };
     };
-    let sentence = match state {
-        Ok(()) => run.judge.why(spec, &run.revision, &run.from),
-        Err(why) => why.to_owned(),
+    let sentence = match (state, &run.aborted) {
+        // What it was aborted for, or would not have been.
+        (_, Some(_)) | (Ok(()), None) => run.judge.why(spec, &run.revision, &run.from),
+        (Err(why), None) => why.to_owned(),
     };
     run.judge.view(spec, sentence)
 }

@@ -129,16 +129,14 @@ impl JudgeState {
 
     /// What there is against the canary now. Alarms are not remembered here: whoever acts upon one does.
     pub fn verdict(&self, spec: &JudgeSpec) -> Verdict {
-        if !spec.enabled {
-            return Verdict::Nothing;
-        }
+        // A budget that somebody wrote holds whether or not anything is compared.
         let excess = self.excess();
         if let Some(allowed) = spec.max_failed_requests
             && excess > allowed as f64
         {
             return Verdict::BudgetSpent { excess, allowed };
         }
-        if self.ln_evidence() >= -spec.false_alarm_rate.ln() {
+        if spec.enabled && self.ln_evidence() >= -spec.false_alarm_rate.ln() {
             return Verdict::Worse { evidence: self.evidence(), limit: limit(spec), metric: self.leading() };
         }
         Verdict::Nothing

@@ -6,6 +6,7 @@
 //! Deliberately absent: deciding anything (the engine does), and the data plane (an [`Observation`] comes in).
 
 mod gather;
+mod kept;
 #[cfg(test)]
 mod tests;
 
@@ -14,23 +15,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use watershed_config::model::ObjectName;
-use watershed_config::observation::{Observation, RolloutObservation};
+use watershed_config::observation::Observation;
 use watershed_config::snapshot::Generation;
 
 use super::board::Submitted;
-use super::describe::describe;
-use super::engine::{Action, advance};
-use super::facts::{Facts, Fresh};
 use super::journal::{Entry, Journal};
-use super::plan::{Plan, Plans, plan};
+use super::plan::Plans;
 use super::port::Refused;
 use super::state::State;
-use super::verbs;
-use super::view::{Phase, RolloutView, VerbAnswer};
+use super::view::RolloutView;
 use crate::analysis::{self, Measured};
 use crate::catalog::Catalog;
 use crate::readiness::Readiness;
 use gather::{Gathered, Gatherer};
+use kept::{Kept, Moment, Problem};
 
 /// How often evidence is written down while a run is in progress, in milliseconds.
 const CHECKPOINT: u64 = 1_000;
@@ -91,28 +89,6 @@ pub fn plans_without_memory(catalog: &Catalog, readiness: &Readiness) -> Plans {
     keeper.plans
 }
 
-/// One rollout.
-struct Kept {
-    gathered: Gathered,
-    state: State,
-    /// Something is not written yet.
-    unwritten: bool,
-    written_at: u64,
-    /// Evidence that could not be remembered yet.
-    carried: Fresh,
-    /// The plan of the last snapshot and the first generation that had it.
-    published: Option<(Plan, Generation)>,
-    view: Option<RolloutView>,
-    viewed_at: u64,
-    view_is_new: bool,
-    /// What was counted at the last tick.
-    last: RolloutObservation,
-    /// When it is looked at again.
-    due_at: u64,
-    /// Why it is not driven.
-    problem: Option<String>,
-}
-
 impl Keeper {
     /// Reads the journal of a state directory; without one nothing is remembered and no rollout begins.
     pub(crate) fn open(state_directory: Option<&Path>) -> Self {
@@ -170,10 +146,7 @@ impl Keeper {
     pub(crate) fn published(&mut self, generation: Generation) {
         for kept in self.kept.values_mut() {
             let now = self.plans.get(&kept.gathered.service).map(|plan| &**plan);
-            let now = now.filter(|plan| plan.rollout == kept.gathered.name);
-            if now != kept.published.as_ref().map(|(plan, _)| plan) {
-                kept.published = now.cloned().map(|plan| (plan, generation));
-            }
+            kept.published(now.filter(|plan| plan.rollout == kept.gathered.name), generation);
         }
     }
 
@@ -259,11 +232,13 @@ impl Keeper {
         for (name, kept) in &mut self.kept {
             let service = &kept.gathered.service;
             kept.problem = if let Some(why) = self.damaged.get(name) {
-                Some(format!("its journal cannot be read ({why}): mend or remove the file, then restart"))
+                Some(Problem::Damaged(format!(
+                    "its journal cannot be read ({why}): mend or remove the file, then restart; meanwhile everything goes to spec.stableRevision"
+                )))
             } else if kept.gathered.spec.is_some() && catalog.service(service).is_none() {
-                Some(format!("there is no Service {service}"))
+                Some(Problem::Other(format!("there is no Service {service}")))
             } else if let Some(other) = taken.get(service) {
-                Some(format!("the Rollout {other} moves the traffic of {service} already"))
+                Some(Problem::Other(format!("the Rollout {other} moves the traffic of {service} already")))
             } else {
                 taken.insert(service.clone(), name.clone());
                 None
@@ -284,314 +259,5 @@ impl Keeper {
             tracing::info!(rollout = %name, "its Rollout and its other pods are gone: journal put away");
             false
         });
-    }
-}
-
-/// What one rollout's tick takes.
-struct Moment<'a> {
-    journal: Option<&'a Journal>,
-    observed: RolloutObservation,
-    acknowledged: Generation,
-    workers: usize,
-    verbs: Vec<Submitted>,
-    measured: Vec<Measurement>,
-    now: u64,
-}
-
-impl Kept {
-    fn new(gathered: Gathered, state: State) -> Self {
-        Self {
-            gathered,
-            state,
-            unwritten: false,
-            written_at: 0,
-            carried: Fresh::default(),
-            published: None,
-            view: None,
-            viewed_at: 0,
-            view_is_new: false,
-            last: RolloutObservation::default(),
-            due_at: 0,
-            problem: None,
-        }
-    }
-
-    fn take(&mut self, gathered: Gathered, now: u64) {
-        if self.gathered.spec.is_some() && gathered.spec.is_none() {
-            self.forget_rollout(now);
-        }
-        self.gathered = gathered;
-    }
-
-    /// The Rollout was deleted: all goes to the stable revision, and stays there until no other has pods.
-    fn forget_rollout(&mut self, now: u64) {
-        self.state.run = None;
-        self.state.overridden = None;
-        self.state.version += 1;
-        self.state.note(
-            now,
-            "Warning",
-            "RolloutDeleted",
-            "the Rollout is gone: everything goes to the stable revision",
-        );
-        self.unwritten = true;
-    }
-
-    /// Whether nothing needs it any more: its Rollout is gone, and no revision but the stable one has pods.
-    fn is_over(&self) -> bool {
-        let others =
-            |facts: &super::facts::RevisionFacts| Some(&*facts.revision) != self.state.stable.as_deref();
-        self.gathered.spec.is_none() && !self.gathered.revisions.iter().any(others)
-    }
-
-    /// How long its next tick may wait, in milliseconds: a step whose gate holds is left well within a second, and hundreds of
-    /// rollouts that wait for somebody cost next to nothing.
-    fn pace(&self) -> u64 {
-        match self.state.phase {
-            _ if self.unwritten => PACE_BUSY,
-            Phase::Progressing => PACE_BUSY,
-            _ if self.state.active().is_some() => PACE_PAUSED,
-            _ => PACE_IDLE,
-        }
-    }
-
-    /// What goes into a snapshot.
-    fn plan(&self) -> Option<(ObjectName, Plan)> {
-        if self.problem.is_some() {
-            return None;
-        }
-        let plan = match &self.gathered.spec {
-            Some(spec) => plan(spec, &self.state)?,
-            None => self.plan_without_rollout()?,
-        };
-        Some((self.gathered.service.clone(), plan))
-    }
-
-    fn plan_without_rollout(&self) -> Option<Plan> {
-        Some(Plan {
-            rollout: self.gathered.name.clone(),
-            revision_label: Arc::clone(&self.gathered.revision_label),
-            stable: self.state.stable.as_deref()?.into(),
-            canary: None,
-            run: 0,
-            compared: None,
-            sticky: None,
-            routes: Vec::new(),
-            rotation: None,
-        })
-    }
-
-    fn tick(&mut self, moment: Moment<'_>) {
-        let Some(spec) = self.gathered.spec.clone().filter(|_| self.problem.is_none()) else {
-            for submitted in moment.verbs {
-                let why = self.problem.clone().unwrap_or_else(|| "its Rollout is gone".to_owned());
-                submitted.answer(Err(Refused::Refused(why)));
-            }
-            self.write_if_needed(moment.journal, moment.now);
-            self.view_as_problem();
-            return;
-        };
-        let fresh = self.fresh(&moment);
-        self.last = moment.observed.clone();
-        let Moment { journal, observed, acknowledged, workers, verbs, now, .. } = moment;
-        let applied = self.published.as_ref().filter(|(_, generation)| acknowledged >= *generation);
-        let mut facts = Facts {
-            spec,
-            revisions: self.gathered.revisions.clone(),
-            applied: applied.map(|(plan, _)| plan.clone()),
-            remembers: journal.is_some(),
-            workers: workers as u32,
-            observed,
-            fresh: std::mem::take(&mut self.carried),
-            templates: self.gathered.templates.clone(),
-        };
-        facts.fresh.absorb(fresh);
-        let (answers, state) = self.act(&facts, verbs, now);
-        let (next, actions) = advance(&state, &facts, now);
-        let decided = next.version != self.state.version;
-        let aborts = self.state.active().is_some() && next.active().is_none() && next.run.is_some();
-        match self.write(journal, &next, decided, now) {
-            Err(why) if decided && !aborts => {
-                for (submitted, _) in answers {
-                    submitted.answer(Err(Refused::Unwritable(why.clone())));
-                }
-                // Nothing is decided that cannot be remembered; what was seen is kept for when it can.
-                self.carried = facts.fresh.clone();
-                self.report(&facts, now, Some(why));
-                return;
-            }
-            Err(why) if aborts => {
-                tracing::error!(rollout = %self.gathered.name, %why, "ABORT published without being journaled");
-            }
-            Err(_) | Ok(()) => {}
-        }
-        self.state = next;
-        for (submitted, answer) in answers {
-            submitted
-                .answer(answer.map(|message| VerbAnswer { message, journal_version: self.state.version }));
-        }
-        self.tell(&actions);
-        self.report(&facts, now, None);
-    }
-
-    /// What came since the last tick.
-    fn fresh(&self, moment: &Moment<'_>) -> Fresh {
-        let (now, last) = (&moment.observed, &self.last);
-        let mut blocks = now.blocks.clone();
-        if now.run == last.run {
-            blocks.failed = now.blocks.failed.since(&last.blocks.failed);
-            for (slow, last) in blocks.slow.iter_mut().zip(&last.blocks.slow) {
-                *slow = slow.since(last);
-            }
-        }
-        let requests = now.revisions.iter().map(|(revision, counts)| {
-            let before = last.revisions.get(revision).cloned().unwrap_or_default();
-            let since = |now: u64, then: u64| if now < then { now } else { now - then };
-            let counts = (since(counts.requests, before.requests), since(counts.failed, before.failed));
-            (Arc::clone(revision), counts)
-        });
-        let measured = moment
-            .measured
-            .iter()
-            .map(|(_, run, analysis, metric, measured)| (*run, *analysis, *metric, measured.clone()));
-        Fresh { blocks, requests: requests.collect(), measured: measured.collect() }
-    }
-
-    /// Applies what operators ask for, one after the other.
-    #[expect(clippy::type_complexity, reason = "used once, just below")]
-    fn act(
-        &self,
-        facts: &Facts,
-        verbs: Vec<Submitted>,
-        now: u64,
-    ) -> (Vec<(Submitted, Result<String, Refused>)>, State) {
-        let mut state = self.state.clone();
-        let mut answers = Vec::new();
-        for submitted in verbs {
-            if !facts.remembers {
-                answers.push((submitted, Err(Refused::Unwritable(NO_JOURNAL.to_owned()))));
-                continue;
-            }
-            let answer = match verbs::apply(&state, facts, submitted.verb, &submitted.request, now) {
-                Ok((next, message)) => {
-                    state = next;
-                    Ok(message)
-                }
-                Err(refused) => Err(refused),
-            };
-            answers.push((submitted, answer));
-        }
-        (answers, state)
-    }
-
-    /// Writes a state if it has to be: a decision at once, evidence once a second.
-    fn write(
-        &mut self,
-        journal: Option<&Journal>,
-        next: &State,
-        decided: bool,
-        now: u64,
-    ) -> Result<(), String> {
-        let Some(journal) = journal else { return Ok(()) };
-        let evidence = next.active().is_some() && *next != self.state;
-        let due = now >= self.written_at.saturating_add(CHECKPOINT);
-        if !(decided || self.unwritten || (evidence && due)) {
-            return Ok(());
-        }
-        let entry = self.gathered.entry(next.clone());
-        match journal.write(&entry) {
-            Ok(()) => {
-                (self.unwritten, self.written_at) = (false, now);
-                Ok(())
-            }
-            Err(error) => {
-                self.unwritten = true;
-                let path = journal.path(&self.gathered.name);
-                Err(format!("the journal {} cannot be written: {error}", path.display()))
-            }
-        }
-    }
-
-    fn write_if_needed(&mut self, journal: Option<&Journal>, now: u64) {
-        if self.unwritten && self.gathered.spec.is_none() {
-            let state = self.state.clone();
-            if let Err(why) = self.write(journal, &state, true, now) {
-                tracing::error!(rollout = %self.gathered.name, %why, "not remembered yet");
-            }
-        }
-    }
-
-    fn tell(&self, actions: &[Action]) {
-        let rollout = &self.gathered.name;
-        for action in actions {
-            match action {
-                Action::Tell(event) if event.kind == "Warning" => {
-                    tracing::warn!(%rollout, reason = %event.reason, "{}", event.message);
-                }
-                Action::Tell(event) => tracing::info!(%rollout, reason = %event.reason, "{}", event.message),
-                Action::Scale { revision, replicas } => {
-                    tracing::info!(%rollout, revision, replicas, "pods are wished for; nothing here can make them");
-                }
-            }
-        }
-    }
-
-    /// Makes the view anew where something was decided or some time has passed.
-    fn report(&mut self, facts: &Facts, now: u64, trouble: Option<String>) {
-        let stale = self.view.as_ref().is_none_or(|view| {
-            view.journal_version != self.state.version
-                || view.message != self.state.message
-                || view.problem != trouble
-                || now >= self.viewed_at.saturating_add(VIEW)
-        });
-        if !stale {
-            return;
-        }
-        if let Some(why) =
-            trouble.as_ref().filter(|_| self.view.as_ref().is_none_or(|view| view.problem.is_none()))
-        {
-            tracing::error!(rollout = %self.gathered.name, %why, "the rollout does not get further");
-        }
-        let plan = self.published.as_ref().map(|(plan, _)| plan);
-        let mut view = describe(&self.state, facts, plan);
-        view.problem = trouble.or_else(|| {
-            (!facts.remembers).then(|| {
-                "nothing can be remembered here (no writable state directory): no rollout starts".to_owned()
-            })
-        });
-        (self.view, self.viewed_at, self.view_is_new) = (Some(view), now, true);
-    }
-
-    fn view_as_problem(&mut self) {
-        let Some(spec) = &self.gathered.spec else {
-            self.view = None;
-            return;
-        };
-        let before = self.view.take();
-        self.view = Some(RolloutView {
-            namespace: spec.meta.name().namespace.to_string(),
-            name: spec.meta.name().name.to_string(),
-            service: spec.service.name.to_string(),
-            strategy: spec.strategy.name().to_owned(),
-            revision_label: spec.revision_label.to_string(),
-            phase: Phase::Degraded,
-            message: self.problem.clone().unwrap_or_default(),
-            problem: self.problem.clone(),
-            ..RolloutView::default()
-        });
-        self.view_is_new |= self.view != before;
-    }
-}
-
-/// An entry of the journal belongs to somebody.
-impl Gathered {
-    fn entry(&self, state: State) -> Entry {
-        Entry {
-            namespace: self.name.namespace.to_string(),
-            name: self.name.name.to_string(),
-            service: self.service.name.to_string(),
-            revision_label: self.revision_label.to_string(),
-            state,
-        }
     }
 }

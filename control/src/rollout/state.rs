@@ -35,6 +35,9 @@ pub struct State {
     pub overridden: Option<Override>,
     /// An operator's pause.
     pub paused: Option<OperatorPause>,
+    /// Since when the file has paused it.
+    #[serde(default)]
+    pub file_paused_since: Option<u64>,
     /// When each revision was first seen with ready pods.
     pub seen: BTreeMap<String, u64>,
     /// Revisions that do not start again by themselves, and under which specification they were given up.
@@ -68,6 +71,7 @@ impl Default for State {
             history: Vec::new(),
             overridden: None,
             paused: None,
+            file_paused_since: None,
             seen: BTreeMap::new(),
             given_up: BTreeMap::new(),
             retiring: Vec::new(),
@@ -110,6 +114,9 @@ pub struct Run {
     pub floor: u32,
     /// Millionths that an operator holds it at.
     pub held: Option<u32>,
+    /// Since when.
+    #[serde(default)]
+    pub held_since: u64,
     /// All steps were promoted: only the end is waited for.
     pub full: bool,
     /// Something that stopped it until somebody resumes it.
@@ -290,6 +297,7 @@ impl State {
             history,
             overridden,
             paused,
+            file_paused_since,
             seen,
             given_up,
             retiring,
@@ -310,7 +318,8 @@ impl State {
         runs_differ
             || (stable, last_number, phase, phase_since)
                 != (&before.stable, &before.last_number, &before.phase, &before.phase_since)
-            || (overridden, paused) != (&before.overridden, &before.paused)
+            || (overridden, paused, file_paused_since)
+                != (&before.overridden, &before.paused, &before.file_paused_since)
             || (seen, given_up, retiring) != (&before.seen, &before.given_up, &before.retiring)
             || (wished, aborts) != (&before.wished, &before.aborts)
             || (history.len(), history.last()) != (before.history.len(), before.history.last())
@@ -333,6 +342,7 @@ impl Run {
             weight,
             floor,
             held,
+            held_since: _,
             full,
             stopped,
             progress_at: _,

@@ -170,6 +170,14 @@ pub fn compares(spec: &Rollout, weight: u32) -> Result<(), &'static str> {
     }
 }
 
+/// How long a revision that lost the traffic stays warm, in milliseconds; where nothing is said, Argo's default.
+pub fn scale_down_delay(spec: &Rollout) -> u64 {
+    match &spec.strategy {
+        Strategy::BlueGreen(blue_green) => blue_green.scale_down_delay.as_millis() as u64,
+        Strategy::Canary(_) | Strategy::RollingUpdate(_) => 30_000,
+    }
+}
+
 /// Where the file says `paused: true`, as `file:line:column`.
 pub fn paused_at(spec: &Rollout) -> Option<String> {
     let spot = spec.paused?;

@@ -9,7 +9,7 @@ use super::engine::{BACKGROUND, Tick};
 use super::facts::Facts;
 use super::port::{Refused, Verb};
 use super::state::{OperatorPause, Override, Past, Retiring, State};
-use super::steps::{paused_at, works};
+use super::steps::{paused_at, scale_down_delay, works};
 use super::view::VerbRequest;
 use crate::analysis::Phase;
 
@@ -176,15 +176,17 @@ impl Tick<'_> {
             self.state.run.as_ref().filter(|run| run.aborted.is_some()).map(|run| run.revision.clone());
         let stable = self.state.stable.clone().unwrap_or_default();
         let given_up = || self.wanted().filter(|wanted| *wanted != stable && self.is_given_up(wanted));
-        let Some(revision) = aborted.or_else(given_up) else {
-            return Err("nothing was aborted: there is nothing to try again".to_owned());
+        // What an undo left is tried again, too: the undo is over then.
+        let undone = || {
+            self.state.overridden.as_ref()?;
+            let target = self.spec.target_revision.as_ref().map(ToString::to_string);
+            let newest = self.state.overridden.as_ref().and_then(|overridden| overridden.over_newest.clone());
+            target.or(newest).filter(|revision| *revision != stable)
         };
-        if let Some(overridden) = &self.state.overridden {
-            return Err(format!(
-                "an undo keeps it at {}: `undo` again, or write another spec.targetRevision",
-                overridden.revision
-            ));
-        }
+        let Some(revision) = aborted.or_else(undone).or_else(given_up) else {
+            return Err("nothing was aborted or undone: there is nothing to try again".to_owned());
+        };
+        self.state.overridden = None;
         self.state.run = None;
         self.state.given_up.remove(&revision);
         self.begin(&revision);
@@ -258,7 +260,9 @@ impl Tick<'_> {
                 ended_at: self.now,
             };
             self.remember(past);
-            self.state.retiring.push(Retiring { revision: stable, not_before: self.now + 30_000 });
+            self.state
+                .retiring
+                .push(Retiring { revision: stable, not_before: self.now + scale_down_delay(self.spec) });
             self.state.stable = Some(to.clone());
         }
         self.state.overridden = Some(Override {
@@ -282,11 +286,11 @@ impl Tick<'_> {
         if matches!(self.spec.strategy, watershed_config::model::Strategy::RollingUpdate(_)) {
             return Err("a rolling update has no weight: every pod in rotation has an equal share".to_owned());
         }
-        let nothing = self.nothing_runs();
+        let (nothing, now) = (self.nothing_runs(), self.now);
         let Some(run) = self.state.run.as_mut().filter(|run| run.aborted.is_none()) else {
             return Err(nothing);
         };
-        run.held = Some(share.millionths());
+        (run.held, run.held_since) = (Some(share.millionths()), now);
         let revision = run.revision.clone();
         self.state.normal(self.now, "WeightSet", format!("{revision} was set to {share} % {}", by(request)));
         Ok(format!("{} holds {revision} at {share} % until it is resumed", self.name()))

@@ -176,7 +176,7 @@ pub struct RevisionView {
     pub revision: String,
     /// Its number in the history, from 1.
     pub number: Option<u64>,
-    /// `stable`, `canary`, `active`, `preview`, `aborted`, `old`.
+    /// `stable`, `canary`, `active`, `preview`, `aborted`, `new` (never rolled out), `old`.
     pub role: String,
     /// The share it should have.
     pub desired: f64,
@@ -297,7 +297,7 @@ pub struct HistoryView {
     pub number: u64,
     /// Its revision.
     pub revision: String,
-    /// `stable`, `superseded`, `aborted`, `undone`, `progressing`.
+    /// `stable`, `superseded`, `aborted`, `progressing`.
     pub outcome: String,
     /// CHANGE-CAUSE: what was changed by whom and why.
     pub cause: String,

@@ -47,7 +47,9 @@ pub(super) fn run(
                     view.phase.as_str().to_lowercase()
                 )));
             }
-            Verdict::Waiting if !args.watch => return Ok(()),
+            Verdict::Waiting if !args.watch => {
+                return Err(Failure::Failed(format!("rollout \"{name}\" is not complete")));
+            }
             Verdict::Waiting => {}
         }
         let left = match args.timeout {

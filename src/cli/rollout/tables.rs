@@ -73,7 +73,9 @@ fn summary(view: &RolloutView, style: Style) -> [String; 9] {
         view.name.clone(),
         view.strategy.clone(),
         State::of_phase(view.phase).text(style),
-        view.step.map_or_else(nothing, |step| format!("{step}/{}", view.steps.len())),
+        view.step.map_or_else(nothing, |step| {
+            format!("{}/{}", (step + 1).min(view.steps.len()), view.steps.len())
+        }),
         target(view).map_or_else(nothing, |target| percent(target.desired)),
         format!("{all_ready}/{pods}"),
         desired.to_string(),

@@ -217,7 +217,10 @@ fn next(view: &RolloutView) -> Vec<String> {
             "nothing by itself: {stable} keeps all traffic until {} or until the specification changes",
             command(view, "retry")
         )],
-        Phase::Degraded => vec![format!("{} gives everything back to {stable}", command(view, "abort"))],
+        Phase::Degraded if view.started_at.is_some() => {
+            vec![format!("{} gives everything back to {stable}", command(view, "abort"))]
+        }
+        Phase::Degraded => vec!["nothing by itself: what is said above has to be mended".to_owned()],
         Phase::Progressing | Phase::Paused => steps(view),
     }
 }

@@ -1,5 +1,7 @@
 //! Which revision is wanted, and whether a run begins, is superseded, or nothing is to be done.
 
+use watershed_config::model::Strategy;
+
 use super::super::facts::RevisionFacts;
 use super::super::judge::JudgeState;
 use super::super::state::{Past, Run, Tally};
@@ -12,6 +14,8 @@ type Age = (u64, u64, u64);
 impl Tick<'_> {
     /// Moves the progress clock on by what does not count: stops of the process, and pauses (`react` adds those).
     pub(super) fn pass_time(&mut self) {
+        self.state.file_paused_since =
+            self.spec.paused.map(|_| self.state.file_paused_since.unwrap_or(self.now));
         let elapsed = self.elapsed;
         if elapsed > super::GAP_MAX
             && let Some(run) = &mut self.state.run
@@ -244,6 +248,7 @@ impl Tick<'_> {
             weight: 0,
             floor: 0,
             held: None,
+            held_since: 0,
             full: false,
             stopped: None,
             progress_at: self.now,
@@ -269,14 +274,19 @@ impl Tick<'_> {
         };
         run.steps_fingerprint = fingerprint;
         (run.step, run.step_begun, run.step_started_at) = (0, false, now);
-        (run.floor, run.weight, run.rotation) = (current, 0, None);
+        (run.floor, run.weight) = (current, 0);
+        // A rolling update goes on from the pods that are in.
+        let rolls = matches!(self.spec.strategy, Strategy::RollingUpdate(_));
+        let keeps = rolls || run.rotation.is_none();
+        run.rotation = run.rotation.take().filter(|_| rolls);
         run.progress_at = now;
         // What was measured for steps that are no more decides nothing.
         run.analyses.clear();
+        let promise = if keeps { "nobody's share is lowered" } else { "the share that it had is its least" };
         self.state.normal(
             now,
             "StepsEdited",
-            "the steps were edited: they begin again, and nobody's share is lowered".to_owned(),
+            format!("the strategy was edited: it begins again, and {promise}"),
         );
     }
 

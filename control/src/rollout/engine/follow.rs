@@ -1,13 +1,14 @@
 //! The steps: begins the current one and leaves it when its gate holds.
 
-use watershed_config::model::{Analyses, CanaryScale, Share, Strategy};
+use watershed_config::model::{Analyses, CanaryScale, Share};
 use watershed_config::observation::SplitObservation;
 
 use super::Tick;
 use super::past_of;
 use crate::analysis::{self, Phase as AnalysisPhase};
+use crate::rollout::plan::wanted_weight;
 use crate::rollout::state::{AnalysisRecord, Retiring};
-use crate::rollout::steps::{Work, background, text, works};
+use crate::rollout::steps::{Work, background, scale_down_delay, text, works};
 
 /// How far a split's count may be from its target: any window of a sequence stays within 9 of it, because it may begin inside a
 /// block.
@@ -67,7 +68,10 @@ impl Tick<'_> {
         run.step_begun = true;
         let revision = run.revision.clone();
         match work {
-            Work::Weight(share) => run.weight = share.millionths(),
+            Work::Weight(share) => {
+                run.weight = share.millionths();
+                self.wish_as_the_weight(&revision);
+            }
             Work::Scale(scale) => self.wish(scale, &revision),
             Work::Roll => self.begin_roll(),
             Work::Analysis(role, analyses) => {
@@ -77,6 +81,19 @@ impl Tick<'_> {
             }
             Work::Ready => self.wish_all(&revision),
             Work::Pause(_) | Work::Route(_) => {}
+        }
+    }
+
+    /// Where the last scale step says so, pods are wished for as the traffic's share asks for, at every weight from there on.
+    fn wish_as_the_weight(&mut self, revision: &str) {
+        let step = self.state.run.as_ref().map_or(0, |run| run.step);
+        let passed = works(self.spec);
+        let last = passed.iter().take(step).rev().find_map(|work| match work {
+            Work::Scale(scale) => Some(*scale),
+            _ => None,
+        });
+        if last == Some(CanaryScale::MatchTrafficWeight) {
+            self.wish(CanaryScale::MatchTrafficWeight, revision);
         }
     }
 
@@ -91,7 +108,7 @@ impl Tick<'_> {
             CanaryScale::Replicas(replicas) => replicas,
             CanaryScale::MatchTrafficWeight => {
                 let run = self.state.run.as_ref();
-                of(Share::from_millionths(run.map_or(0, super::super::plan::wanted_weight)))
+                of(Share::from_millionths(run.map_or(0, wanted_weight)))
             }
         };
         self.scale(revision, replicas);
@@ -235,7 +252,11 @@ impl Tick<'_> {
         let bound = SPLIT_BOUND * f64::from(self.facts.workers.max(1)) * splits.len() as f64;
         let mut distance = 0.0;
         for split in splits {
-            let Some(off) = off_target(split, &run.revision) else { return false };
+            let Some((share, off)) = off_target(split, &run.revision) else { return false };
+            // A split that has other shares in force than are wanted was assembled while nobody was there to be given them.
+            if run.rotation.is_none() && share != wanted_weight(run) {
+                return false;
+            }
             distance += off;
         }
         // No decision yet: vacuously true.
@@ -253,11 +274,7 @@ impl Tick<'_> {
             return;
         }
         let Some(run) = self.state.run.take() else { return };
-        let delay = match &self.spec.strategy {
-            Strategy::BlueGreen(blue_green) => blue_green.scale_down_delay.as_millis() as u64,
-            // Argo's default.
-            Strategy::Canary(_) | Strategy::RollingUpdate(_) => 30_000,
-        };
+        let delay = scale_down_delay(self.spec);
         self.state.retiring.push(Retiring { revision: run.from.clone(), not_before: self.now + delay });
         self.state.given_up.remove(&run.revision);
         self.state.stable = Some(run.revision.clone());
@@ -287,10 +304,10 @@ impl Tick<'_> {
 /// The role of the analysis beside the steps.
 pub(in super::super) const BACKGROUND: &str = "background";
 
-/// How many more decisions a split made for a revision than its share says. `None` while its share is not the wanted one.
-fn off_target(split: &SplitObservation, revision: &str) -> Option<f64> {
+/// A revision's share in a split, and how many more decisions were made for it than that says. `None` if it has none there.
+fn off_target(split: &SplitObservation, revision: &str) -> Option<(u32, f64)> {
     let all: u64 = split.decisions.iter().map(|(_, _, count)| count).sum();
     let (_, share, count) = split.decisions.iter().find(|(known, ..)| **known == *revision)?;
     let target = f64::from(*share) / f64::from(Share::WHOLE.millionths()) * all as f64;
-    Some(*count as f64 - target)
+    Some((*share, *count as f64 - target))
 }

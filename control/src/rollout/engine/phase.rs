@@ -7,7 +7,7 @@ use crate::rollout::view::Phase;
 impl Tick<'_> {
     pub(super) fn name_phase(&mut self) {
         let (phase, message) = self.phase();
-        if self.state.phase != phase {
+        if self.state.phase != phase || self.state.phase_since == 0 {
             (self.state.phase, self.state.phase_since) = (phase, self.now);
         }
         self.state.message = message;
@@ -39,6 +39,10 @@ impl Tick<'_> {
         }
         let wanted = self.wanted().unwrap_or_default();
         if wanted == *stable {
+            if self.facts.ready(stable) == 0 {
+                let what = "every request of its share is answered 503 stable_unavailable";
+                return (Phase::Degraded, format!("{stable} has no ready pod: {what}"));
+            }
             let paused = self.pause().map(|why| format!("{why}: a new revision will not start"));
             return (Phase::Healthy, paused.unwrap_or_default());
         }

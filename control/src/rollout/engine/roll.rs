@@ -67,7 +67,12 @@ impl Tick<'_> {
     pub(super) fn begin_roll(&mut self) {
         let base = self.pods_of_stable();
         let Some(run) = &mut self.state.run else { return };
-        run.rotation = Some(Rotation { base, admitted: BTreeSet::new(), withdrawn: BTreeSet::new() });
+        // After an edit it goes on with the pods that are in.
+        run.rotation.get_or_insert_with(|| Rotation {
+            base,
+            admitted: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
+        });
         let revision = run.revision.clone();
         self.wish_all(&revision);
     }

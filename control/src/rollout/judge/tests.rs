@@ -148,8 +148,11 @@ fn a_broken_canary_is_found_by_a_dozen_failures_and_a_shared_outage_is_not() {
     }
     assert!(matches!(broken.verdict(&spec()), Verdict::Worse { metric: Metric::Failed, .. }), "{broken:?}");
     assert_eq!(outage.verdict(&spec()), Verdict::Nothing);
-    let off = JudgeSpec { enabled: false, max_failed_requests: Some(0), ..spec() };
+    let off = JudgeSpec { enabled: false, ..spec() };
     assert_eq!(broken.verdict(&off), Verdict::Nothing);
+    // A budget is no comparison: it holds without the judge.
+    let budget = JudgeSpec { max_failed_requests: Some(0), ..off };
+    assert!(matches!(broken.verdict(&budget), Verdict::BudgetSpent { allowed: 0, .. }));
 }
 
 #[test]

@@ -170,7 +170,8 @@ fn without_a_journal_nothing_advances_but_an_abort_is_published_all_the_same() {
     );
     assert_eq!(process.weight(), 100_000);
     assert!(process.keeper.views()[0].problem.as_ref().unwrap().contains("cannot be written"));
-    assert!(process.verb(Verb::Abort).is_ok());
+    let said = process.verb(Verb::Abort);
+    assert!(matches!(&said, Err(Refused::Unwritable(why)) if why.contains("in force")), "{said:?}");
     assert_eq!((process.weight(), process.phase()), (0, Phase::Aborted));
     std::fs::remove_file(state.path().join("rollouts")).unwrap();
     std::fs::create_dir(state.path().join("rollouts")).unwrap();
@@ -207,7 +208,8 @@ fn a_journal_that_cannot_be_read_keeps_its_rollout_from_being_driven() {
     let mut process = Process::start(state.path(), &both(), 1_000_000);
     process.tick();
     assert_eq!(process.phase(), Phase::Degraded);
-    assert!(process.keeper.plans().is_empty());
+    let plan = process.keeper.plans().values().next().unwrap();
+    assert_eq!((&*plan.stable, plan.canary.clone()), ("v1", None));
     assert!(matches!(process.verb(Verb::Pause), Err(Refused::Refused(why)) if why.contains("journal")));
     assert_eq!(std::fs::read_to_string(file(state.path())).unwrap(), "{\"half");
 }
@@ -234,4 +236,23 @@ fn without_a_state_directory_no_rollout_starts() {
     }
     assert_eq!(process.weight(), 0);
     assert!(process.keeper.views()[0].problem.as_ref().unwrap().contains("no rollout starts"));
+}
+
+#[test]
+fn another_revision_label_sets_the_record_aside() {
+    let state = tempfile::tempdir().unwrap();
+    let mut process = Process::start(state.path(), &both(), 1_000_000);
+    for _ in 0..10 {
+        process.tick();
+    }
+    let by_name = both()
+        .replace("revisionLabel: version", "revisionLabel: color")
+        .replace("version: v1", "version: v1, color: blue")
+        .replace("version: v2", "version: v2, color: green")
+        .replace("stableRevision: v1", "stableRevision: blue")
+        .replace("targetRevision: v2", "targetRevision: blue");
+    process.edit(&by_name);
+    let plan = process.keeper.plans().values().next().unwrap();
+    assert_eq!((&*plan.stable, &*plan.revision_label), ("blue", "color"));
+    assert!(process.keeper.views()[0].events.iter().any(|event| event.reason == "RecordSetAside"));
 }

@@ -75,7 +75,9 @@ fn progress(view: &RolloutView, detail: Detail, now: u64, style: Style) -> Vec<F
     let mut facts = vec![fact("Strategy:", &*view.strategy)];
     if let Some(step) = view.step {
         let text = match view.steps.get(step) {
-            Some(current) => format!("{step}/{} ({}{})", view.steps.len(), current.text, left(view, now)),
+            Some(current) => {
+                format!("{}/{} ({}{})", step + 1, view.steps.len(), current.text, left(view, now))
+            }
             None => format!("{step}/{}", view.steps.len()),
         };
         facts.push(fact("  Step:", text));
