@@ -5,6 +5,7 @@
 
 #![allow(clippy::float_cmp, reason = "shares are whole millionths, so their percentages are exact")]
 
+mod analysis;
 mod blue_green;
 mod canary;
 mod crash;

@@ -5,6 +5,10 @@
 //! any longer counts what is unfinished as slow: a canary that hangs must not look like one that is asked rarely. A block is void,
 //! and counts nowhere, if the shares changed while it was drawn or a third revision had a part in it.
 //!
+//! Blocks are counted in the order in which they began, so one that is over may wait for an older one. In the order in which they
+//! end they would be a biased sample: where the canary is much slower and failures are quick, blocks with failures end first, and
+//! a canary that fails no more often looks as if it did for as long as the others are on their way.
+//!
 //! Blocks of one split and worker live in a [`Ring`], which only that worker touches; its words are atomic so that it can be
 //! shared with the table, as the split's sequence is. A request holds a [`Place`] in it, which may be older than what is there.
 
@@ -197,7 +201,8 @@ impl Ring {
         let is_void = side == Side::Other || cell.epoch.load(Relaxed) != terms.epoch;
         cell.set_marks(marks.draw(drawn.position, side, is_void));
         cell.stamp.store(u64::from(number as u32) << 32 | u64::from(now), Relaxed);
-        self.close_overdue(number, now, tables);
+        let is_overdue = |cell: &Cell| now.saturating_sub(cell.stamp.load(Relaxed) as Ticks) > WAIT;
+        self.count_from_oldest(is_overdue, tables);
         Some(Place { number: number as u32, position: drawn.position })
     }
 
@@ -220,15 +225,20 @@ impl Ring {
         self.current.store(number, Relaxed);
     }
 
-    /// Closes blocks that have waited for too long, the oldest first. All but the current one have been drawn to their end.
-    fn close_overdue(&self, current: u64, now: Ticks, tables: Own<'_>) {
-        let known = self.oldest.load(Relaxed);
+    /// Counts blocks in the order in which they began, as far as they are over, void, or overdue.
+    fn count_from_oldest(&self, is_overdue: impl Fn(&Cell) -> bool, tables: Own<'_>) {
+        let (known, current) = (self.oldest.load(Relaxed), self.current.load(Relaxed));
         let mut oldest = known.max(current.saturating_sub(CELLS - 1));
-        while oldest < current {
+        while oldest <= current {
             let cell = self.cell(oldest);
             let marks = cell.marks();
+            let is_over = marks.is_complete() || (marks.is_void() && marks.is_drawn());
+            // Only the current block may be there without having been drawn to its end, or closed without being past.
+            if oldest == current && !(marks.is_open() && is_over) {
+                break;
+            }
             if marks.is_open() {
-                if now.saturating_sub(cell.stamp.load(Relaxed) as Ticks) <= WAIT {
+                if !is_over && !is_overdue(cell) {
                     break;
                 }
                 cell.close(marks, tables);
@@ -248,10 +258,9 @@ impl Ring {
             return;
         }
         let marks = marks.end(place.position, outcome);
+        cell.set_marks(marks);
         if marks.is_complete() {
-            cell.close(marks, tables);
-        } else {
-            cell.set_marks(marks);
+            self.count_from_oldest(|_| false, tables);
         }
     }
 
