@@ -37,7 +37,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use baseline::{Baseline, Verdict};
-use cases::{CASES, DIFFERENCES};
+use cases::{CASES, DIFFERENCES, PROMISES, Promise};
 use support::{Outcome, during, process};
 
 /// As in the binary.
@@ -108,10 +108,21 @@ fn run(arguments: &Arguments) -> Outcome<Verdict> {
         .iter()
         .filter_map(|it| Some((it.name, (count_of(it.with)? - count_of(it.without)?).max(0.0))))
         .collect();
+    let promises: Vec<_> =
+        PROMISES.iter().filter_map(|it| Some((it, count_of(it.with)? / count_of(it.without)?))).collect();
     counted.extend(differences);
     if arguments.save {
         return baseline::save(&counted).map(|()| Verdict::Held);
     }
     let verdict = Baseline::read().and_then(|before| before.compare(&counted))?;
-    Ok(if arguments.check { verdict } else { Verdict::Held })
+    let broken = promises.iter().filter(|(promise, ratio)| !is_kept(promise, *ratio)).count();
+    let held = if broken > 0 { Verdict::Regressed } else { verdict };
+    Ok(if arguments.check { held } else { Verdict::Held })
+}
+
+fn is_kept(promise: &Promise, ratio: f64) -> bool {
+    let kept = ratio <= promise.most;
+    let word = if kept { "kept" } else { "BROKEN" };
+    println!("{}: {ratio:.3} of what it takes without; at most {:.2}: {word}", promise.name, promise.most);
+    kept
 }

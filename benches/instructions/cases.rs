@@ -22,6 +22,30 @@ pub(crate) enum Thread {
     Others,
 }
 
+/// A promise that one case takes hardly more than another.
+pub(crate) struct Promise {
+    pub(crate) name: &'static str,
+    pub(crate) with: &'static str,
+    pub(crate) without: &'static str,
+    /// The most that it may take, as a multiple of what it takes without.
+    pub(crate) most: f64,
+}
+
+pub(crate) const PROMISES: [Promise; 2] = [
+    Promise {
+        name: "a Rollout, HTTP/1.1",
+        with: "get_http1_128B_under_rollout",
+        without: "get_http1_128B",
+        most: 1.03,
+    },
+    Promise {
+        name: "a Rollout, HTTP/2",
+        with: "get_http2_128B_under_rollout",
+        without: "get_http2_128B",
+        most: 1.03,
+    },
+];
+
 /// What one case takes more than another.
 pub(crate) struct Difference {
     pub(crate) name: &'static str,
@@ -37,7 +61,7 @@ const fn request(name: &'static str, repeats: usize, run: fn(usize) -> Outcome<(
     Case { name, repeats, thread: Thread::Others, run }
 }
 
-pub(crate) const CASES: [Case; 11] = [
+pub(crate) const CASES: [Case; 13] = [
     table("route_1000_routes", 8 * 1024, tables::route),
     table("pick", 8 * 1024, tables::pick),
     table("route_and_pick_1000_routes", 8 * 1024, tables::route_and_pick),
@@ -48,8 +72,14 @@ pub(crate) const CASES: [Case; 11] = [
     request("get_http1_128B_with_header_filters", 1000, |repeats| {
         requests::get(Protocol::Http1, true, repeats)
     }),
+    request("get_http1_128B_under_rollout", 1000, |repeats| {
+        requests::get_under_rollout(Protocol::Http1, repeats)
+    }),
     request("post_http1_10kB", 500, |repeats| requests::post(Protocol::Http1, repeats)),
     request("get_http2_128B", 1000, |repeats| requests::get(Protocol::Http2, false, repeats)),
+    request("get_http2_128B_under_rollout", 1000, |repeats| {
+        requests::get_under_rollout(Protocol::Http2, repeats)
+    }),
     request("post_http2_10kB", 500, |repeats| requests::post(Protocol::Http2, repeats)),
 ];
 

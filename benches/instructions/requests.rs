@@ -19,15 +19,20 @@ const WARM_UP: usize = 2 * ROUTES;
 
 /// GETs that are answered with 128 bytes; with `filters` each message has headers set, added and removed.
 pub(crate) fn get(protocol: Protocol, filters: bool, repeats: usize) -> Outcome<()> {
-    measure(Exchange { protocol, upload: 0, answer: SMALL, routes: ROUTES }, filters, repeats)
+    measure(Exchange { protocol, upload: 0, answer: SMALL, routes: ROUTES }, filters, false, repeats)
+}
+
+/// The same GETs where the shares are those of two revisions of a Service under a Rollout.
+pub(crate) fn get_under_rollout(protocol: Protocol, repeats: usize) -> Outcome<()> {
+    measure(Exchange { protocol, upload: 0, answer: SMALL, routes: ROUTES }, false, true, repeats)
 }
 
 /// POSTs of 10 kB that are answered with 128 bytes.
 pub(crate) fn post(protocol: Protocol, repeats: usize) -> Outcome<()> {
-    measure(Exchange { protocol, upload: BODY, answer: SMALL, routes: ROUTES }, false, repeats)
+    measure(Exchange { protocol, upload: BODY, answer: SMALL, routes: ROUTES }, false, false, repeats)
 }
 
-fn measure(exchange: Exchange, filters: bool, repeats: usize) -> Outcome<()> {
+fn measure(exchange: Exchange, filters: bool, by_rollout: bool, repeats: usize) -> Outcome<()> {
     let settings =
         Settings { workers: 1, limits: Limits::default(), marks: Marks::default(), access_log: false };
     let mut proxy = during("starting the worker", Proxy::start(&settings))?;
@@ -36,7 +41,8 @@ fn measure(exchange: Exchange, filters: bool, repeats: usize) -> Outcome<()> {
     let port = lockstep.pod_port()?;
     let filters = if filters { header_filters() } else { Vec::new() };
     let protocol = exchange.protocol;
-    let routes = Routes { count: ROUTES, weights: [90, 10], ports: [port, port], protocol, filters };
+    let routes =
+        Routes { count: ROUTES, weights: [90, 10], ports: [port, port], protocol, filters, by_rollout };
     let snapshot = routes.snapshot(1);
     if let Some(error) = proxy.apply(&snapshot).first() {
         return Err(error.to_string());

@@ -2,10 +2,12 @@
 //! [`Messages`](crate::support::messages::Messages) asks for. Beside `support.rs` and not below it, because it wants the builder
 //! of the proxy's tests, which not every benchmark has.
 
-use watershed_config::model::{AppProtocol, Filter};
-use watershed_config::snapshot::{BindAddress, Endpoint, Rule, Snapshot};
+use std::sync::Arc;
 
-use crate::builder::{arm, candidate, endpoint, host, listener, rule_of, snapshot};
+use watershed_config::model::{AppProtocol, Filter};
+use watershed_config::snapshot::{Arm, BindAddress, Compared, Endpoint, RevisionSplit, Rule, Snapshot};
+
+use crate::builder::{arm, candidate, divided, endpoint, host, listener, rollout, rule_of, snapshot};
 use crate::support::messages::{HOST, Protocol};
 
 /// What is served.
@@ -18,14 +20,15 @@ pub(crate) struct Routes {
     pub(crate) ports: [u16; 2],
     pub(crate) protocol: Protocol,
     pub(crate) filters: Vec<Filter>,
+    /// Whether the shares are those of two revisions of one Service, whose Rollout compares them.
+    pub(crate) by_rollout: bool,
 }
 
 impl Routes {
     pub(crate) fn snapshot(&self, generation: u64) -> Snapshot {
+        let rollout = Arc::new(self.rollout());
         let candidates = (0..self.count).map(|route| {
-            let [stable, canary] = ["stable", "canary"].map(|service| self.pods(service));
-            let arms = vec![arm(self.weights[0], "stable", stable), arm(self.weights[1], "canary", canary)];
-            let mut rule = Rule::clone(&rule_of(&format!("route-{route}"), arms));
+            let mut rule = Rule::clone(&rule_of(&format!("route-{route}"), self.arms(&rollout)));
             rule.filters.clone_from(&self.filters);
             candidate(&format!("/r{route}"), &rule.into())
         });
@@ -33,6 +36,24 @@ impl Routes {
         let mut snapshot = snapshot(generation, vec![listener("", vec![all])]);
         snapshot.binds[0].address = address();
         snapshot
+    }
+
+    fn arms(&self, rollout: &Arc<RevisionSplit>) -> Vec<Arm> {
+        let [stable, canary] = ["stable", "canary"].map(|service| self.pods(service));
+        if self.by_rollout {
+            let of_canary = canary.into_iter().map(|pod| Endpoint { revision: "2".into(), ..pod });
+            return vec![divided(arm(1, "shop", stable.into_iter().chain(of_canary).collect()), rollout)];
+        }
+        vec![arm(self.weights[0], "stable", stable), arm(self.weights[1], "canary", canary)]
+    }
+
+    fn rollout(&self) -> RevisionSplit {
+        let [stable, canary] = self.weights;
+        let part = 1_000_000 / (stable + canary);
+        let compared =
+            Compared { canary: "2".into(), stable: "1".into(), slow: [Some(8), Some(12), Some(15)] };
+        let shares = [("2", canary * part), ("1", 1_000_000 - canary * part)];
+        RevisionSplit { compared: Some(compared), ..rollout(1, &shares) }
     }
 
     fn pods(&self, service: &str) -> Vec<Endpoint> {

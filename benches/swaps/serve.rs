@@ -66,7 +66,14 @@ impl Server {
         let mut proxy = during("starting the worker", Proxy::start(&settings))?;
         // Every rule is another one after a swap: no two tables have less in common.
         let version = |(weights, generation)| {
-            let routes = Routes { count, weights, ports, protocol: Protocol::Http1, filters: Vec::new() };
+            let routes = Routes {
+                count,
+                weights,
+                ports,
+                protocol: Protocol::Http1,
+                filters: Vec::new(),
+                by_rollout: false,
+            };
             routes.snapshot(generation)
         };
         let versions = [([90, 10], 1), ([80, 20], 2)].map(version);

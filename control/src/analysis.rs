@@ -1,51 +1,23 @@
-//! stub
-#![allow(missing_docs, clippy::pedantic)]
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use watershed_config::model::AnalysisTemplate;
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Run {
-    p: u8,
-}
-#[derive(Debug, Clone, PartialEq)]
-pub enum Measured {
-    Success(String),
-    Failure(String),
-    Inconclusive(String),
-    Error(String),
-}
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    Running,
-    Successful,
-    Failed,
-    Inconclusive,
-}
-impl Run {
-    pub fn start(_: &[Arc<AnalysisTemplate>], _: &BTreeMap<Arc<str>, Arc<str>>, _: u64) -> Self {
-        Self { p: 0 }
-    }
-    pub fn record(&mut self, _: usize, m: Measured, _: u64) {
-        self.p = match m {
-            Measured::Success(_) => 1,
-            Measured::Failure(_) => 2,
-            _ => 3,
-        };
-    }
-    pub fn phase(&self) -> Phase {
-        [Phase::Running, Phase::Successful, Phase::Failed, Phase::Inconclusive][self.p as usize]
-    }
-    pub fn sentence(&self) -> String {
-        String::new()
-    }
-    pub fn stop(&mut self, _: u64) {
-        if self.p == 0 {
-            self.p = 1
-        }
-    }
-    pub fn forget_measurements(&mut self) {}
-    pub fn view(&self, role: &str) -> crate::rollout::view::AnalysisView {
-        crate::rollout::view::AnalysisView { role: role.to_owned(), phase: String::new(), metrics: vec![] }
-    }
-}
+//! Analyses: metrics from outside (Prometheus, anything that answers with JSON) that a rollout waits for or runs beside.
+//!
+//! A [`Run`] is pure: it knows what is to be measured when, takes what was measured, and says where the analysis stands. It is a
+//! copy of its templates with all arguments filled in, so that it goes on from the journal as it began, whatever was edited
+//! since. The [`Runner`] measures what is due and reports it; nothing else here touches the network.
+//!
+//! ```text
+//! templates + arguments -> Run -due-> Runner -> provider -> condition -Measured-> Run -> Phase
+//! ```
+//!
+//! Limits and their meaning are Argo's, with one difference: what cannot be measured is inconclusive in the end, never failed and
+//! never passed.
+
+mod arguments;
+mod condition;
+mod json_path;
+mod metric;
+mod providers;
+mod run;
+mod runner;
+
+pub use run::{Measured, Phase, Run};
+pub(crate) use runner::{RunId, Runner};

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use tokio::net::TcpStream;
@@ -26,7 +26,7 @@ use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use io::{HyperStream, Spawner};
 
-/// Most bytes of an answer's body that are read: what a health check says is a few bytes long.
+/// Most bytes of the body of an HTTP/2 answer that are read: what a health check says is a few bytes long.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Makes calls. Clones share one limit.
@@ -69,6 +69,11 @@ pub(crate) struct Call {
 pub(crate) enum Protocol {
     /// HTTP/1.1; only the head of the answer is awaited.
     Http1,
+    /// HTTP/1.1; the whole answer is read, up to so many bytes.
+    Http1Whole {
+        /// A longer one is an error.
+        bytes_max: usize,
+    },
     /// HTTP/2 with prior knowledge; the whole answer is read, up to 64 KiB.
     H2c,
 }
@@ -145,17 +150,27 @@ async fn exchange(call: Call) -> Result<Answer, BoxError> {
             let (head, _) = sender.send_request(call.request).await?.into_parts();
             Ok(Answer { status: head.status, fields: head.headers, body: Bytes::new() })
         }
+        Protocol::Http1Whole { bytes_max } => {
+            let (mut sender, connection) = http1::handshake(stream).await?;
+            let _connection = Connection(tokio::spawn(connection).abort_handle());
+            read_whole(sender.send_request(call.request).await?, bytes_max).await
+        }
         Protocol::H2c => {
             let (mut sender, connection) = http2::handshake(Spawner, stream).await?;
             let _connection = Connection(tokio::spawn(connection).abort_handle());
-            read_whole(sender.send_request(call.request).await?).await
+            read_whole(sender.send_request(call.request).await?, BODY_BYTES_MAX).await
         }
     }
 }
 
-async fn read_whole(response: http::Response<Incoming>) -> Result<Answer, BoxError> {
+async fn read_whole(response: http::Response<Incoming>, bytes_max: usize) -> Result<Answer, BoxError> {
     let (head, body) = response.into_parts();
-    let body = Limited::new(body, BODY_BYTES_MAX).collect().await?;
+    let body = Limited::new(body, bytes_max).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            return format!("the answer is longer than {bytes_max} bytes").into();
+        }
+        error
+    })?;
     let mut fields = head.headers;
     if let Some(trailers) = body.trailers() {
         fields.extend(trailers.clone());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -24,7 +24,7 @@ use crate::headers::{self, HopByHop, Seen};
 use crate::reason::Reason;
 use crate::record::Record;
 use crate::rewrite;
-use crate::table::{Arm, ArmTarget, Backend, Decision, Rule};
+use crate::table::{Arm, ArmTarget, Backend, Goal, Rule};
 use crate::telemetry::cells::Series;
 use crate::tunnel;
 use crate::upstream::{self, Cause, Exchanged, Failure};
@@ -39,7 +39,8 @@ pub(crate) struct Destination {
     pub(crate) rule: Arc<Rule>,
     /// Index of the arm, which is a backend.
     pub(crate) arm: usize,
-    pub(crate) decision: Decision,
+    /// Who of it may answer.
+    pub(crate) goal: Goal,
 }
 
 impl Destination {
@@ -196,11 +197,10 @@ impl Trip {
     /// Tries endpoints until one answers or nothing may be tried any more.
     pub(crate) async fn go(mut self: Box<Self>) -> Result<Response<ResponseBody>, (Reason, Box<Record>)> {
         let (mut unreachable, mut sent) = (Vec::new(), 0);
-        let mut last = self.to.decision.goal.nobody;
+        let mut last = self.to.goal.nobody;
         loop {
             let random = self.worker.random();
-            let chosen =
-                self.backend.choose_of(&self.to.decision.goal, self.worker.index, random, &unreachable);
+            let chosen = self.backend.choose_of(&self.to.goal, self.worker.index, random, &unreachable);
             let Some(index) = chosen else { return Err(self.give_up_alone(last)) };
             let (endpoint, revision) = self.backend.endpoints[index].clone();
             self.record.set_endpoint(&endpoint);
@@ -231,7 +231,7 @@ impl Trip {
 
     /// Ends without an endpoint to ask, counted for the revision that should have answered.
     fn give_up_alone(mut self, reason: Reason) -> (Reason, Box<Record>) {
-        if let Some(revision) = self.to.decision.goal.revision {
+        if let Some(revision) = self.to.goal.revision {
             let series = Arc::clone(self.series_of(revision));
             self.record.set_series(series);
         }
@@ -339,16 +339,8 @@ impl Trip {
         {
             headers.insert(REVISION_HEADER, revision);
         }
-        self.issue_cookie(headers);
-    }
-
-    /// Last, so that no filter takes it away.
-    fn issue_cookie(&self, answer: &mut HeaderMap) {
-        if let Some(key) = self.to.decision.cookie
-            && let Some(split) = self.to.arm().rollout()
-        {
-            split.issue(key, answer);
-        }
+        // Last, so that no filter takes it away.
+        self.record.issue_cookie(headers);
     }
 
     /// A tunnel, if one was asked for: never before the endpoint has agreed (RUSTSEC-2026-0033).
@@ -376,7 +368,7 @@ impl Trip {
             Version::HTTP_11,
         );
         rewrite::apply_to_response(&self.to.rule.filters, response.headers_mut());
-        self.issue_cookie(response.headers_mut());
+        self.record.issue_cookie(response.headers_mut());
         self.record.set_status(StatusCode::SWITCHING_PROTOCOLS);
         self.record.settle();
         tunnel::spawn(&self.worker, on_client, endpoint, self.record);

@@ -3,13 +3,15 @@
 //! The life of a request: [`listener`] accepts its connection on one of the workers; [`connection`] tells HTTP/1.1 from HTTP/2
 //! and lets hyper parse the head; [`request`] looks up the rule in the current [`table`], once, and draws a ticket from the
 //! rule's [`split`]; [`forward`] makes the message ready for the next hop and chooses the least loaded ready endpoint of the arm
-//! that owns the ticket; [`upstream`] exchanges it on a pooled connection; the response's [`body`] streams back at the pace of
+//! that owns the ticket (where a Rollout divides the arm, a second ticket or the [`sticky`] key of a user picks the revision
+//! first); [`upstream`] exchanges it on a pooled connection; the response's [`body`] streams back at the pace of
 //! the slower side; and when its last byte has gone, or whatever else ended it, its [`record`] counts and logs it, exactly once.
 //! Where no pod can answer, [`respond`] does, with one of the [`reason`]s.
 //!
-//! The owner ([`Proxy`]) lives on the control thread: it compiles snapshots, binds addresses and publishes tables.
+//! The owner ([`Proxy`]) lives on the control thread: it compiles snapshots, binds addresses and publishes tables. What workers
+//! count for [`rollouts`] goes back through its [`Observer`].
 //!
-//! Deliberately absent: manifests, Kubernetes, rollouts. All that is known here is a
+//! Deliberately absent: manifests, Kubernetes, and what a rollout does next. All that is known here is a
 //! [`Snapshot`](watershed_config::snapshot::Snapshot), and nothing in it can be invalid.
 
 mod body;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use watershed_config::snapshot::Generation;
 
 use crate::connection::ConnState;
@@ -116,6 +116,21 @@ impl Record {
     pub(crate) fn blame_endpoint(&mut self) {
         if let Some(stake) = &mut self.stake {
             stake.fail();
+        }
+    }
+
+    /// Adds what a Rollout wants the user to be known by to the answer of a pod.
+    #[inline] // Most requests have no stake, and only that is to be seen.
+    pub(crate) fn issue_cookie(&self, answer: &mut HeaderMap) {
+        if let Some(stake) = &self.stake {
+            self.issue_cookie_of(stake, answer);
+        }
+    }
+
+    #[inline(never)]
+    fn issue_cookie_of(&self, stake: &Stake, answer: &mut HeaderMap) {
+        if let Some(split) = self.split_of(stake) {
+            stake.issue_cookie(split, answer);
         }
     }
 

@@ -20,7 +20,7 @@ use crate::headers::{self, HOST_LENGTH_MAX, Named, Seen};
 use crate::reason::Reason;
 use crate::record::{Facts, Record};
 use crate::rollouts::Stake;
-use crate::table::{Action, ArmTarget, Decision, Head, Routed, Rule};
+use crate::table::{Action, ArmTarget, Head, Routed, Rule};
 use crate::worker::Worker;
 use crate::{respond, rewrite};
 
@@ -167,15 +167,15 @@ fn decide(
             record.set_series(Arc::clone(&chosen.series));
             match &chosen.target {
                 ArmTarget::Backend { backend, rollout, .. } => {
-                    let decision = match rollout {
-                        None => Decision::plain(backend.anybody()),
+                    let goal = match rollout {
+                        None => backend.anybody(),
                         Some(split) => {
                             let decision = split.decide(backend, worker.index, &head, conn.peer.ip());
                             record.set_stake(Stake::begin(split, worker.index, arm, &decision));
-                            decision
+                            decision.goal
                         }
                     };
-                    Ok(Decided::Forward(Destination { rule, arm, decision }))
+                    Ok(Decided::Forward(Destination { rule, arm, goal }))
                 }
                 ArmTarget::Redirect(redirect) => redirected(redirect, &rule, head.host, request),
                 ArmTarget::Invalid { .. } => Err(Reason::InvalidBackend),

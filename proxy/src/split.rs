@@ -38,12 +38,13 @@ impl SplitState {
 
     /// The next ticket of this worker.
     pub fn draw(&self, worker: usize) -> u64 {
-        self.draw_in_block(worker).ticket
+        self.workers[worker].draw()
     }
 
     /// The same with its place in the block that was shuffled.
     pub fn draw_in_block(&self, worker: usize) -> Drawn {
-        self.workers[worker].draw()
+        let (block, position) = self.workers[worker].place();
+        Drawn { ticket: self.draw(worker), block, position }
     }
 }
 
@@ -78,7 +79,12 @@ impl Sequence {
         Self { base: AtomicU64::new(phase), block: AtomicU64::new(order), shuffle }
     }
 
-    fn draw(&self) -> Drawn {
+    /// The block of the next ticket, and its position there.
+    fn place(&self) -> (u64, u8) {
+        (self.base.load(Relaxed), (self.block.load(Relaxed) >> 32) as u8)
+    }
+
+    fn draw(&self) -> u64 {
         let block = self.block.load(Relaxed);
         let drawn = block >> 32;
         let position = (block >> (4 * drawn)) & 0xF;
@@ -89,8 +95,7 @@ impl Sequence {
         } else {
             self.block.store(block + (1 << 32), Relaxed);
         }
-        let ticket = base.wrapping_add(GOLDEN.wrapping_mul(position));
-        Drawn { ticket, block: base, position: drawn as u8 }
+        base.wrapping_add(GOLDEN.wrapping_mul(position))
     }
 }
 

@@ -176,6 +176,8 @@ struct SplitView {
     route: String,
     rule: Arc<str>,
     service: Arc<str>,
+    /// Of a share that a Rollout divides; else empty.
+    revision: Arc<str>,
     target_ratio: f64,
     /// Since the current weights came into force; absent before the first request.
     observed_ratio: Option<f64>,
@@ -191,6 +193,7 @@ fn splits(connected: &Connected) -> Vec<SplitView> {
         observed_ratio: share.observed(),
         rule: share.rule,
         service: share.service,
+        revision: share.revision,
         target_ratio: share.target,
         picked: share.picked,
         of: share.total,

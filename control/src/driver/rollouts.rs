@@ -1,20 +1,15 @@
 //! What the loop needs for rollouts: verbs and measurements that arrive, and when the next tick is due.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 use watershed_config::observation::Observation;
 
+use crate::analysis::Runner;
 use crate::engine::Heard;
 use crate::rollout::board::{Board, Submitted};
 use crate::rollout::keeper::{Keeper, Measurement};
-
-/// How often rollouts decide while one of them is under way: a step whose gate holds is left well within a second.
-const TICK_BUSY: Duration = Duration::from_millis(100);
-
-/// How often they decide otherwise, although nothing was heard.
-const TICK_IDLE: Duration = Duration::from_secs(1);
 
 /// Measurements that may wait for the next tick.
 const MEASUREMENTS_MAX: usize = 1024;
@@ -31,7 +26,7 @@ pub(super) struct RolloutLoop {
     /// `None` until the data plane is there.
     observe: Option<Observe>,
     due: Instant,
-    measured: mpsc::Sender<Measurement>,
+    analyses: Runner,
     measurements: mpsc::Receiver<Measurement>,
 }
 
@@ -45,7 +40,7 @@ impl RolloutLoop {
             submitted: Vec::new(),
             observe: None,
             due: Instant::now(),
-            measured,
+            analyses: Runner::new(measured),
             measurements,
         };
         (board, rollouts)
@@ -90,9 +85,11 @@ impl RolloutLoop {
         }
     }
 
-    /// Shows what a tick came to, and plans the next.
+    /// Shows what a tick came to, has measured what is due, and plans the next.
     pub(super) fn ticked(&mut self, keeper: &Keeper) {
         self.board.show(keeper.views());
-        self.due = Instant::now() + if keeper.is_busy() { TICK_BUSY } else { TICK_IDLE };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        self.analyses.drive(now, keeper.analyses());
+        self.due = Instant::now() + Duration::from_millis(keeper.pace());
     }
 }

@@ -20,9 +20,8 @@ pub(super) use follow::BACKGROUND;
 use watershed_config::model::Rollout;
 
 use super::facts::Facts;
-use super::judge::JudgeState;
 use super::plan::{Plan, plan};
-use super::state::{Aborted, Past, Retiring, Run, State, Tally};
+use super::state::{Aborted, Past, Retiring, Run, State};
 use super::steps::{paused_at, spec_fingerprint};
 use super::view::EventView;
 
@@ -91,7 +90,7 @@ impl<'a> Tick<'a> {
 
     /// The result, with its version and what is to be told.
     pub(super) fn finish(mut self, before: &State) -> (State, Vec<Action>) {
-        if decides_otherwise(before, &self.state) {
+        if self.state.decides_otherwise(before) {
             self.state.version += 1;
         }
         let told = self.state.events.iter().skip(self.events_before.min(self.state.events.len()));
@@ -193,22 +192,4 @@ fn past_of(run: &Run, outcome: &str, now: u64) -> Past {
         started_at: run.started_at,
         ended_at: now,
     }
-}
-
-/// Whether something was decided: clocks and evidence alone are no decision.
-pub(super) fn decides_otherwise(before: &State, after: &State) -> bool {
-    let decisions = |state: &State| {
-        let mut state = state.clone();
-        (state.ticked_at, state.version) = (0, 0);
-        if let Some(run) = &mut state.run {
-            run.progress_at = 0;
-            run.tally = Tally::default();
-            run.judge = JudgeState::default();
-            for analysis in &mut run.analyses {
-                analysis.run.forget_measurements();
-            }
-        }
-        state
-    };
-    decisions(before) != decisions(after)
 }

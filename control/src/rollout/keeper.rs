@@ -26,14 +26,19 @@ use super::plan::{Plan, Plans, plan};
 use super::port::Refused;
 use super::state::State;
 use super::verbs;
-use super::view::{RolloutView, VerbAnswer};
-use crate::analysis::Measured;
+use super::view::{Phase, RolloutView, VerbAnswer};
+use crate::analysis::{self, Measured};
 use crate::catalog::Catalog;
 use crate::readiness::Readiness;
 use gather::{Gathered, Gatherer};
 
 /// How often evidence is written down while a run is in progress, in milliseconds.
 const CHECKPOINT: u64 = 1_000;
+
+/// How often a rollout is looked at that gets further, one that is paused, and one that rests, in milliseconds.
+const PACE_BUSY: u64 = 100;
+const PACE_PAUSED: u64 = 250;
+const PACE_IDLE: u64 = 1_000;
 
 /// How often a view is made anew although nothing was decided, in milliseconds.
 const VIEW: u64 = 500;
@@ -65,7 +70,6 @@ pub(crate) struct Keeper {
     damaged: BTreeMap<ObjectName, String>,
     kept: BTreeMap<ObjectName, Kept>,
     gatherer: Gatherer,
-    last: Observation,
     /// What goes into the next snapshot.
     plans: Plans,
     views: Arc<[RolloutView]>,
@@ -101,6 +105,10 @@ struct Kept {
     view: Option<RolloutView>,
     viewed_at: u64,
     view_is_new: bool,
+    /// What was counted at the last tick.
+    last: RolloutObservation,
+    /// When it is looked at again.
+    due_at: u64,
     /// Why it is not driven.
     problem: Option<String>,
 }
@@ -133,14 +141,9 @@ impl Keeper {
         self.kept.is_empty() && catalog.rollouts().next().is_none()
     }
 
-    /// Whether something is under way that has to be looked at often.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.kept.values().any(|kept| {
-            kept.state.active().is_some()
-                || kept.unwritten
-                || !kept.state.retiring.is_empty()
-                || kept.state.phase != super::view::Phase::Healthy
-        })
+    /// How long the next tick may wait, in milliseconds.
+    pub(crate) fn pace(&self) -> u64 {
+        self.kept.values().map(Kept::pace).min().unwrap_or(PACE_IDLE)
     }
 
     /// What goes into the next snapshot.
@@ -151,6 +154,16 @@ impl Keeper {
     /// The rollouts as people see them, by namespace and name.
     pub(crate) fn views(&self) -> Arc<[RolloutView]> {
         Arc::clone(&self.views)
+    }
+
+    /// The analyses of all rollouts that are driven.
+    pub(crate) fn analyses(&self) -> impl Iterator<Item = (analysis::RunId, &analysis::Run)> {
+        let driven =
+            self.kept.iter().filter(|(_, kept)| kept.problem.is_none() && kept.gathered.spec.is_some());
+        driven.filter_map(|(name, kept)| Some((name, kept.state.active()?))).flat_map(|(name, run)| {
+            let of_run = run.analyses.iter();
+            of_run.map(move |analysis| ((name.clone(), run.number, analysis.id), &analysis.run))
+        })
     }
 
     /// A snapshot with the present plans has this generation.
@@ -173,24 +186,26 @@ impl Keeper {
         for (name, kept) in &mut self.kept {
             let mine = |submitted: &mut Submitted| submitted.rollout == *name;
             let verbs: Vec<Submitted> = verbs.extract_if(.., mine).collect();
-            let measured = measurements.extract_if(.., |(rollout, ..)| rollout == name).collect();
+            let measured: Vec<Measurement> =
+                measurements.extract_if(.., |(rollout, ..)| rollout == name).collect();
+            if !changed && verbs.is_empty() && measured.is_empty() && now < kept.due_at {
+                continue;
+            }
             let observed = observation.rollouts.get(name).cloned().unwrap_or_default();
-            let last = self.last.rollouts.get(name);
             kept.tick(Moment {
                 journal: self.journal.as_ref(),
                 observed,
-                last,
                 acknowledged: observation.acknowledged,
                 workers: observation.workers,
                 verbs,
                 measured,
                 now,
             });
+            kept.due_at = now + kept.pace();
         }
         for submitted in verbs {
             submitted.answer(Err(Refused::NotFound));
         }
-        self.last = observation;
         self.archive();
         let plans =
             self.kept.values().filter_map(Kept::plan).map(|(service, plan)| (service, Arc::new(plan)));
@@ -206,8 +221,12 @@ impl Keeper {
     /// Shows what has changed; hundreds of rollouts that stand still cost nothing.
     fn show(&mut self) {
         let shown = self.kept.values().filter(|kept| kept.view.is_some()).count();
-        let changed =
-            self.kept.values_mut().fold(false, |any, kept| std::mem::take(&mut kept.view_is_new) || any);
+        let changed = self
+            .kept
+            .values_mut()
+            .filter_map(|kept| std::mem::take(&mut kept.view_is_new).then_some(()))
+            .count()
+            > 0;
         if changed || shown != self.views.len() {
             self.views = self.kept.values().filter_map(|kept| kept.view.clone()).collect();
         }
@@ -272,7 +291,6 @@ impl Keeper {
 struct Moment<'a> {
     journal: Option<&'a Journal>,
     observed: RolloutObservation,
-    last: Option<&'a RolloutObservation>,
     acknowledged: Generation,
     workers: usize,
     verbs: Vec<Submitted>,
@@ -292,6 +310,8 @@ impl Kept {
             view: None,
             viewed_at: 0,
             view_is_new: false,
+            last: RolloutObservation::default(),
+            due_at: 0,
             problem: None,
         }
     }
@@ -322,6 +342,17 @@ impl Kept {
         let others =
             |facts: &super::facts::RevisionFacts| Some(&*facts.revision) != self.state.stable.as_deref();
         self.gathered.spec.is_none() && !self.gathered.revisions.iter().any(others)
+    }
+
+    /// How long its next tick may wait, in milliseconds: a step whose gate holds is left well within a second, and hundreds of
+    /// rollouts that wait for somebody cost next to nothing.
+    fn pace(&self) -> u64 {
+        match self.state.phase {
+            _ if self.unwritten => PACE_BUSY,
+            Phase::Progressing => PACE_BUSY,
+            _ if self.state.active().is_some() => PACE_PAUSED,
+            _ => PACE_IDLE,
+        }
     }
 
     /// What goes into a snapshot.
@@ -360,7 +391,8 @@ impl Kept {
             self.view_as_problem();
             return;
         };
-        let fresh = Self::fresh(&moment);
+        let fresh = self.fresh(&moment);
+        self.last = moment.observed.clone();
         let Moment { journal, observed, acknowledged, workers, verbs, now, .. } = moment;
         let applied = self.published.as_ref().filter(|(_, generation)| acknowledged >= *generation);
         let mut facts = Facts {
@@ -403,9 +435,8 @@ impl Kept {
     }
 
     /// What came since the last tick.
-    fn fresh(moment: &Moment<'_>) -> Fresh {
-        let nothing = RolloutObservation::default();
-        let (now, last) = (&moment.observed, moment.last.unwrap_or(&nothing));
+    fn fresh(&self, moment: &Moment<'_>) -> Fresh {
+        let (now, last) = (&moment.observed, &self.last);
         let mut blocks = now.blocks.clone();
         if now.run == last.run {
             blocks.failed = now.blocks.failed.since(&last.blocks.failed);
@@ -543,7 +574,7 @@ impl Kept {
             service: spec.service.name.to_string(),
             strategy: spec.strategy.name().to_owned(),
             revision_label: spec.revision_label.to_string(),
-            phase: super::view::Phase::Degraded,
+            phase: Phase::Degraded,
             message: self.problem.clone().unwrap_or_default(),
             problem: self.problem.clone(),
             ..RolloutView::default()

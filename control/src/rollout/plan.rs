@@ -54,7 +54,9 @@ pub fn plan(spec: &Rollout, state: &State) -> Option<Plan> {
     let rotation = active.and_then(|run| run.rotation.clone());
     // A rolling update's share is that of its pods, whatever the weight says.
     let share = if rotation.is_some() { 1 } else { weight };
-    let compared = active.filter(|_| compares(spec, share).is_ok()).map(|run| run.judge.bounds());
+    let compared = active
+        .filter(|_| compares(spec, share).is_ok())
+        .map(|run| if run.warm { run.judge.bounds() } else { [None; 3] });
     Some(Plan {
         rollout: spec.meta.name().clone(),
         revision_label: Arc::clone(&spec.revision_label),

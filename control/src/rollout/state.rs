@@ -128,6 +128,10 @@ pub struct Run {
     pub judge: super::judge::JudgeState,
     /// Whether something was done about a finding of the judge: it is done once.
     pub judge_answered: bool,
+    /// When the revision was first to have a share.
+    pub weighted_at: Option<u64>,
+    /// Whether its pods have been at work for long enough to be compared by how fast they are.
+    pub warm: bool,
     /// Analyses of this run.
     pub analyses: Vec<AnalysisRecord>,
 }
@@ -272,5 +276,87 @@ impl State {
     /// The run, unless it was aborted.
     pub fn active(&self) -> Option<&Run> {
         self.run.as_ref().filter(|run| run.aborted.is_none())
+    }
+
+    /// Whether something was decided since: clocks and evidence alone are no decision. Called at every tick of every rollout, so
+    /// it copies nothing; the patterns name every field, so that a new one has to be thought of.
+    pub(super) fn decides_otherwise(&self, before: &Self) -> bool {
+        let Self {
+            format: _,
+            version: _,
+            stable,
+            run,
+            last_number,
+            history,
+            overridden,
+            paused,
+            seen,
+            given_up,
+            retiring,
+            wished,
+            events,
+            aborts,
+            phase,
+            phase_since,
+            // Says what is waited for, with numbers that come and go.
+            message: _,
+            ticked_at: _,
+        } = self;
+        let runs_differ = match (run, &before.run) {
+            (Some(now), Some(then)) => now.decides_otherwise(then),
+            (None, None) => false,
+            (Some(_), None) | (None, Some(_)) => true,
+        };
+        runs_differ
+            || (stable, last_number, phase, phase_since)
+                != (&before.stable, &before.last_number, &before.phase, &before.phase_since)
+            || (overridden, paused) != (&before.overridden, &before.paused)
+            || (seen, given_up, retiring) != (&before.seen, &before.given_up, &before.retiring)
+            || (wished, aborts) != (&before.wished, &before.aborts)
+            || (history.len(), history.last()) != (before.history.len(), before.history.last())
+            || (events.len(), events.last()) != (before.events.len(), before.events.last())
+    }
+}
+
+impl Run {
+    fn decides_otherwise(&self, before: &Self) -> bool {
+        let Self {
+            number,
+            revision,
+            from,
+            started_at,
+            cause,
+            steps_fingerprint,
+            step,
+            step_started_at,
+            step_begun,
+            weight,
+            floor,
+            held,
+            full,
+            stopped,
+            progress_at: _,
+            ready_most,
+            aborted,
+            rotation,
+            tally: _,
+            judge: _,
+            judge_answered,
+            weighted_at,
+            warm,
+            analyses,
+        } = self;
+        let phases = |analyses: &[AnalysisRecord]| -> Vec<_> {
+            analyses.iter().map(|analysis| (analysis.id, analysis.run.phase())).collect()
+        };
+        (number, revision, from, started_at, cause)
+            != (&before.number, &before.revision, &before.from, &before.started_at, &before.cause)
+            || (steps_fingerprint, step, step_started_at, step_begun)
+                != (&before.steps_fingerprint, &before.step, &before.step_started_at, &before.step_begun)
+            || (weight, floor, held, full) != (&before.weight, &before.floor, &before.held, &before.full)
+            || (stopped, aborted, rotation) != (&before.stopped, &before.aborted, &before.rotation)
+            || (ready_most, judge_answered) != (&before.ready_most, &before.judge_answered)
+            || (weighted_at, warm) != (&before.weighted_at, &before.warm)
+            || phases(analyses) != phases(&before.analyses)
     }
 }

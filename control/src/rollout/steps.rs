@@ -74,7 +74,7 @@ pub fn text(work: &Work<'_>) -> String {
         Work::Route(route) if route.headers.is_empty() => format!("setHeaderRoute: {} (removed)", route.name),
         Work::Route(route) => {
             let headers: Vec<String> =
-                route.headers.iter().map(|header| format!("{}: {}", header.name, header.value)).collect();
+                route.headers.iter().map(|header| format!("{} {}", header.name, header.value)).collect();
             format!("setHeaderRoute: {} ({})", route.name, headers.join(", "))
         }
         Work::Scale(CanaryScale::Weight(share)) => format!("setCanaryScale: {share} %"),

@@ -24,6 +24,14 @@ fn without_a_record_the_named_revision_is_stable_and_nothing_starts() {
 }
 
 #[test]
+fn a_stable_revision_whose_pods_are_not_ready_yet_is_not_replaced_by_one_that_nobody_asked_for() {
+    let mut world = World::new(rollout(Some("1"), canary([weight(10.0)])), &[("1", 1), ("2", 1)]);
+    world.pods.insert("1", vec![false]);
+    world.run_for(2);
+    assert_eq!((world.state.stable.as_deref(), world.share_of("2")), (Some("1"), 0.0));
+}
+
+#[test]
 fn a_newer_revision_with_ready_pods_starts_and_ends_as_the_stable_one() {
     let mut world = three_steps();
     world.pods.insert("2", vec![true; 3]);
@@ -231,4 +239,19 @@ fn an_abort_in_the_middle_of_a_rolling_update_brings_the_old_pods_back_in_one_sw
     world.run_until("half way", |world| world.share_of("2") >= 40.0);
     world.verb(Verb::Abort).unwrap();
     assert_eq!((world.share_of("1"), world.state.phase), (100.0, Phase::Aborted));
+}
+
+#[test]
+fn pods_are_compared_by_their_speed_only_once_they_are_warm() {
+    let mut world = World::new(rollout(None, canary([weight(10.0), pause(None)])), &[("1", 1)]);
+    world.run_for(1);
+    world.pods.insert("2", vec![true]);
+    world.run_until("10 %", |world| world.share_of("2") == 10.0);
+    let is_warm = |world: &World| world.state.run.as_ref().unwrap().warm;
+    let took = world.run_until("warm", is_warm);
+    assert!((9.0..11.0).contains(&took), "{took}");
+    world.pods.insert("2", vec![true, true]);
+    world.run_for(1);
+    assert!(!is_warm(&world), "a new pod is cold");
+    world.run_until("warm again", is_warm);
 }

@@ -93,6 +93,8 @@ pub(crate) struct World {
     decisions: BTreeMap<Arc<str>, (u32, u64)>,
     pub(crate) counts: BTreeMap<Arc<str>, RevisionCounts>,
     pub(crate) actions: Vec<Action>,
+    /// The process dies at every decision before it is written, and has to make it again.
+    pub(crate) forgetful: bool,
 }
 
 impl World {
@@ -110,6 +112,7 @@ impl World {
             decisions: BTreeMap::new(),
             counts: BTreeMap::new(),
             actions: Vec::new(),
+            forgetful: false,
         }
     }
 
@@ -200,6 +203,11 @@ impl World {
         self.note_readiness();
         let fresh = self.flow();
         let facts = self.facts(fresh);
+        if self.forgetful {
+            // Decided, and dead before it was written.
+            drop(advance(&self.state, &facts, self.now));
+            self.restore();
+        }
         let (state, actions) = advance(&self.state, &facts, self.now);
         // I3: pods may go only when every worker does without them.
         for action in &actions {
@@ -290,10 +298,14 @@ impl World {
 
     /// The process dies and comes back with what was written.
     pub(crate) fn crash(&mut self) {
-        self.state =
-            self.journal.as_ref().map_or_else(State::default, |text| serde_json::from_str(text).unwrap());
+        self.restore();
         self.published = None;
         self.publish();
+    }
+
+    fn restore(&mut self) {
+        self.state =
+            self.journal.as_ref().map_or_else(State::default, |text| serde_json::from_str(text).unwrap());
     }
 
     /// Percent of the traffic that a revision gets in a snapshot that is assembled now.

@@ -51,13 +51,18 @@ pub struct Place {
     position: u8,
 }
 
-/// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Outcome {
-    /// It failed because of its revision.
-    pub failed: bool,
-    /// Which slow bounds it exceeded, one bit for each.
-    pub slow: u8,
+/// How a request ended, as it stands in its block: the lowest bit of each byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome(u64);
+
+impl Outcome {
+    /// Whether it failed because of its revision, and which slow bounds it exceeded.
+    pub fn new(failed: bool, slow: [bool; SLOW_BOUNDS]) -> Self {
+        let begun = 1 << DONE | u64::from(failed) << FAILED;
+        let bounds =
+            slow.iter().enumerate().map(|(bound, slow)| u64::from(*slow) << (SLOW + 8 * bound as u32));
+        Self(bounds.fold(begun, |word, bound| word | bound))
+    }
 }
 
 /// The evidence of one split in one run.
@@ -77,13 +82,13 @@ impl Evidence {
     /// A request of this worker has drawn a ticket. `None` if its block began without being watched.
     pub fn enter(&self, worker: usize, drawn: Drawn, terms: Terms, side: Side, now: Ticks) -> Option<Place> {
         let ring = self.rings[worker].get_or_init(Box::default);
-        ring.enter(drawn, terms, side, now, self.tables.of(worker))
+        ring.enter(drawn, terms, side, now, Own { tables: &self.tables, worker })
     }
 
     /// A request has ended, on the worker that began it.
     pub fn leave(&self, worker: usize, place: Place, outcome: Outcome) {
         if let Some(ring) = self.rings[worker].get() {
-            ring.leave(place, outcome, self.tables.of(worker));
+            ring.leave(place, outcome, Own { tables: &self.tables, worker });
         }
     }
 }
@@ -110,47 +115,64 @@ struct Cell {
     marks: AtomicU64,
 }
 
-/// What is known of a block's requests: a bit for each in the order in which they were drawn, except where said otherwise.
+/// What is known of a block's requests, in a byte for each thing: a bit for each request in the order in which they were drawn,
+/// but for the number of those that were drawn, and the flags.
 #[derive(Debug, Clone, Copy)]
-struct Marks {
-    canary: u8,
-    done: u8,
-    failed: u8,
-    slow: [u8; SLOW_BOUNDS],
-    /// How many.
-    drawn: u8,
-    /// [`OPEN`], [`VOID`], and the slow bounds that are there.
-    flags: u8,
-}
+struct Marks(u64);
 
-const OPEN: u8 = 1 << 7;
-const VOID: u8 = 1 << 6;
+/// Where the bytes of [`Marks`] begin.
+const CANARY: u32 = 0;
+const DONE: u32 = 8;
+const FAILED: u32 = 16;
+/// One byte for each bound.
+const SLOW: u32 = 24;
+const DRAWN: u32 = 48;
+/// [`OPEN`], [`VOID`], and the slow bounds that are there, from the lowest bit on.
+const FLAGS: u32 = 56;
+
+const OPEN: u64 = 1 << (FLAGS + 7);
+const VOID: u64 = 1 << (FLAGS + 6);
 
 impl Marks {
-    fn of(word: u64) -> Self {
-        let [canary, done, failed, a, b, c, drawn, flags] = word.to_le_bytes();
-        Self { canary, done, failed, slow: [a, b, c], drawn, flags }
-    }
-
-    fn word(self) -> u64 {
-        let [a, b, c] = self.slow;
-        u64::from_le_bytes([self.canary, self.done, self.failed, a, b, c, self.drawn, self.flags])
-    }
-
     fn new(bounds: u8) -> Self {
-        Self { canary: 0, done: 0, failed: 0, slow: [0; SLOW_BOUNDS], drawn: 0, flags: OPEN | bounds }
+        Self(OPEN | u64::from(bounds) << FLAGS)
+    }
+
+    fn byte(self, begin: u32) -> u8 {
+        (self.0 >> begin) as u8
+    }
+
+    fn slow(self, bound: usize) -> u8 {
+        self.byte(SLOW + 8 * bound as u32)
     }
 
     fn is_open(self) -> bool {
-        self.flags & OPEN != 0
+        self.0 & OPEN != 0
+    }
+
+    fn is_void(self) -> bool {
+        self.0 & VOID != 0
+    }
+
+    fn measures(self, bound: usize) -> bool {
+        self.byte(FLAGS) >> bound & 1 == 1
     }
 
     fn is_drawn(self) -> bool {
-        usize::from(self.drawn) == BLOCK
+        usize::from(self.byte(DRAWN)) == BLOCK
     }
 
     fn is_complete(self) -> bool {
-        self.is_drawn() && self.done == u8::MAX
+        self.is_drawn() && self.byte(DONE) == u8::MAX
+    }
+
+    fn draw(self, position: u8, side: Side, is_void: bool) -> Self {
+        let canary = u64::from(side == Side::Canary) << CANARY << position;
+        Self((self.0 | canary | if is_void { VOID } else { 0 }) + (1 << DRAWN))
+    }
+
+    fn end(self, position: u8, outcome: Outcome) -> Self {
+        Self(self.0 | outcome.0 << position)
     }
 }
 
@@ -162,35 +184,25 @@ impl Default for Ring {
 }
 
 impl Ring {
-    fn enter(
-        &self,
-        drawn: Drawn,
-        terms: Terms,
-        side: Side,
-        now: Ticks,
-        tables: &WorkerTables,
-    ) -> Option<Place> {
+    fn enter(&self, drawn: Drawn, terms: Terms, side: Side, now: Ticks, tables: Own<'_>) -> Option<Place> {
         if drawn.position == 0 {
             self.open(drawn.block, terms, tables);
         }
         let number = self.current.load(Relaxed);
         let cell = self.cell(number);
-        let mut marks = cell.marks();
+        let marks = cell.marks();
         if !marks.is_open() || cell.block.load(Relaxed) != drawn.block {
             return None;
         }
         let is_void = side == Side::Other || cell.epoch.load(Relaxed) != terms.epoch;
-        marks.flags |= if is_void { VOID } else { 0 };
-        marks.canary |= u8::from(side == Side::Canary) << drawn.position;
-        marks.drawn += 1;
-        cell.set_marks(marks);
+        cell.set_marks(marks.draw(drawn.position, side, is_void));
         cell.stamp.store(u64::from(number as u32) << 32 | u64::from(now), Relaxed);
         self.close_overdue(number, now, tables);
         Some(Place { number: number as u32, position: drawn.position })
     }
 
     /// Begins the next block.
-    fn open(&self, block: u64, terms: Terms, tables: &WorkerTables) {
+    fn open(&self, block: u64, terms: Terms, tables: Own<'_>) {
         let before = self.current.load(Relaxed);
         let last = self.cell(before);
         if !last.marks().is_drawn() {
@@ -209,7 +221,7 @@ impl Ring {
     }
 
     /// Closes blocks that have waited for too long, the oldest first. All but the current one have been drawn to their end.
-    fn close_overdue(&self, current: u64, now: Ticks, tables: &WorkerTables) {
+    fn close_overdue(&self, current: u64, now: Ticks, tables: Own<'_>) {
         let known = self.oldest.load(Relaxed);
         let mut oldest = known.max(current.saturating_sub(CELLS - 1));
         while oldest < current {
@@ -228,18 +240,14 @@ impl Ring {
         }
     }
 
-    fn leave(&self, place: Place, outcome: Outcome, tables: &WorkerTables) {
+    fn leave(&self, place: Place, outcome: Outcome, tables: Own<'_>) {
         let cell = self.cell(u64::from(place.number));
-        let mut marks = cell.marks();
+        let marks = cell.marks();
         let number = (cell.stamp.load(Relaxed) >> 32) as u32;
         if number != place.number || !marks.is_open() {
             return;
         }
-        marks.done |= 1 << place.position;
-        marks.failed |= u8::from(outcome.failed) << place.position;
-        for (bound, slow) in marks.slow.iter_mut().enumerate() {
-            *slow |= (outcome.slow >> bound & 1) << place.position;
-        }
+        let marks = marks.end(place.position, outcome);
         if marks.is_complete() {
             cell.close(marks, tables);
         } else {
@@ -254,15 +262,15 @@ impl Ring {
 
 impl Cell {
     fn marks(&self) -> Marks {
-        Marks::of(self.marks.load(Relaxed))
+        Marks(self.marks.load(Relaxed))
     }
 
     fn set_marks(&self, marks: Marks) {
-        self.marks.store(marks.word(), Relaxed);
+        self.marks.store(marks.0, Relaxed);
     }
 
-    fn close(&self, marks: Marks, tables: &WorkerTables) {
-        if marks.flags & VOID == 0 {
+    fn close(&self, marks: Marks, tables: Own<'_>) {
+        if !marks.is_void() {
             tables.count(marks);
         }
         self.marks.store(0, Relaxed);
@@ -272,8 +280,21 @@ impl Cell {
 /// How many blocks there were of each kind in one run of a Rollout.
 #[derive(Debug)]
 pub struct Tables {
-    /// By worker, allocated at its first draw.
+    /// By worker, allocated at its first block.
     workers: Box<[OnceLock<Box<WorkerTables>>]>,
+}
+
+/// A worker's own part of them, looked up when there is something to count.
+#[derive(Debug, Clone, Copy)]
+struct Own<'a> {
+    tables: &'a Tables,
+    worker: usize,
+}
+
+impl Own<'_> {
+    fn count(self, marks: Marks) {
+        self.tables.workers[self.worker].get_or_init(Box::default).count(marks);
+    }
 }
 
 /// One worker's: by what is bad (a failure, or one of the slow bounds), then by kind.
@@ -289,17 +310,17 @@ impl Default for WorkerTables {
 impl WorkerTables {
     /// Counts a block that is over. What is unfinished is slow.
     fn count(&self, marks: Marks) {
-        let canary = marks.canary;
+        let canary = marks.byte(CANARY);
         let kind = |bad: u8| BlockKind {
             canary: canary.count_ones() as u8,
             bad_canary: (bad & canary).count_ones() as u8,
             bad_stable: (bad & !canary).count_ones() as u8,
         };
         let [failed, by_bound @ ..] = &self.0;
-        failed[kind(marks.failed).index()].add(1);
+        failed[kind(marks.byte(FAILED)).index()].add(1);
         for (bound, table) in by_bound.iter().enumerate() {
-            if marks.flags >> bound & 1 == 1 {
-                table[kind(marks.slow[bound] | !marks.done).index()].add(1);
+            if marks.measures(bound) {
+                table[kind(marks.slow(bound) | !marks.byte(DONE)).index()].add(1);
             }
         }
     }
@@ -309,10 +330,6 @@ impl Tables {
     /// Empty ones.
     pub fn new(workers: usize) -> Self {
         Self { workers: (0..workers).map(|_| OnceLock::new()).collect() }
-    }
-
-    fn of(&self, worker: usize) -> &WorkerTables {
-        self.workers[worker].get_or_init(Box::default)
     }
 
     /// Over all workers.

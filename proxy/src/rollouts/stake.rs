@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use super::blocks::Place;
 use crate::reason::Reason;
 use crate::table::{Decision, RevisionSplit};
 
-/// What a request's record holds for the Rollout that decided about it. Small, and without a pointer: the split is found through
-/// the record's rule.
+/// What a request's record holds for the Rollout that decided about it. Without a pointer: the split is found through the record's
+/// rule.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stake {
     /// Index of the rule's arm.
@@ -21,6 +21,8 @@ pub(crate) struct Stake {
     /// Whether an attempt failed because of the revision, be it that another one succeeded.
     failed: bool,
     place: Option<Place>,
+    /// Key of the cookie that the answer sets.
+    cookie: Option<u64>,
 }
 
 /// How a request ended.
@@ -41,8 +43,15 @@ impl Stake {
     ) -> Option<Self> {
         let revision = decision.goal.revision?;
         split.cells(revision).begin(worker);
-        let Decision { by_weight, place, .. } = *decision;
-        Some(Self { arm: arm as u32, revision, by_weight, failed: false, place })
+        let Decision { by_weight, place, cookie, .. } = *decision;
+        Some(Self { arm: arm as u32, revision, by_weight, failed: false, place, cookie })
+    }
+
+    /// Adds what the user is to be known by to the answer.
+    pub(crate) fn issue_cookie(&self, split: &RevisionSplit, answer: &mut HeaderMap) {
+        if let Some(key) = self.cookie {
+            split.issue(key, answer);
+        }
     }
 
     /// An attempt failed because of the revision.

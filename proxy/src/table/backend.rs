@@ -35,12 +35,19 @@ pub struct Revision {
 /// Which endpoints of a backend a request may go to. Its retries stay among them, so that they do not change the split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Goal {
-    first: usize,
-    end: usize,
+    first: u32,
+    end: u32,
     /// Index of the only revision; `None` is any.
     pub revision: Option<u16>,
     /// What is answered if none of them can be asked.
     pub nobody: Reason,
+}
+
+impl Goal {
+    /// Whether nobody was ready when the table was made.
+    pub fn is_empty(&self) -> bool {
+        self.first == self.end
+    }
 }
 
 impl Backend {
@@ -52,7 +59,7 @@ impl Backend {
 
     /// Any endpoint.
     pub fn anybody(&self) -> Goal {
-        Goal { first: 0, end: self.endpoints.len(), revision: None, nobody: Reason::NoReadyEndpoint }
+        Goal { first: 0, end: self.endpoints.len() as u32, revision: None, nobody: Reason::NoReadyEndpoint }
     }
 
     /// Any endpoint of one revision.
@@ -61,7 +68,7 @@ impl Backend {
     /// If there is no revision with this index.
     pub fn only(&self, revision: u16, nobody: Reason) -> Goal {
         let Range { start, end } = self.revisions[usize::from(revision)].ready;
-        Goal { first: start, end, revision: Some(revision), nobody }
+        Goal { first: start as u32, end: end as u32, revision: Some(revision), nobody }
     }
 
     /// [`Backend::choose_of`] all endpoints.
@@ -72,7 +79,9 @@ impl Backend {
     /// Least requests of two random choices (P2C; Mitzenmacher 2001), of this worker's own requests. Endpoints that refuse
     /// connections and those in `tried` are left out; `None` if nobody is left.
     pub fn choose_of(&self, goal: &Goal, worker: usize, random: u64, tried: &[u64]) -> Option<usize> {
-        choose(&self.endpoints[goal.first..goal.end], worker, random, tried).map(|index| goal.first + index)
+        let first = goal.first as usize;
+        let endpoints = &self.endpoints[first..goal.end as usize];
+        choose(endpoints, worker, random, tried).map(|index| first + index)
     }
 }
 
@@ -180,7 +189,7 @@ mod tests {
             }
             let (a, b) = (ends.0.index(loads.len() + 1), ends.1.index(loads.len() + 1));
             let (first, end) = (a.min(b), a.max(b));
-            let goal = Goal { first, end, revision: Some(0), nobody: Reason::NoReadyEndpoint };
+            let goal = Goal { first: first as u32, end: end as u32, revision: Some(0), nobody: Reason::NoReadyEndpoint };
             let chosen = backend.choose_of(&goal, 0, random, &[]);
             prop_assert_eq!(chosen.is_some(), (first..end).any(|index| !refused[index]));
             prop_assert!(chosen.is_none_or(|chosen| (first..end).contains(&chosen)));

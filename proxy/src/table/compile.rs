@@ -8,6 +8,7 @@ mod rollouts;
 
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use watershed_config::model::{Filter, ObjectName, PathMatch};
 use watershed_config::snapshot::{
@@ -28,7 +29,7 @@ use crate::split::{Picks, SplitState, Thresholds};
 use crate::telemetry::cells::{Series, SeriesKey, SeriesSet};
 use rollouts::{KeptRevisionSplit, KeptRollout};
 
-type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// Compiles snapshots; owns what outlives tables.
 #[derive(Debug)]
@@ -79,7 +80,7 @@ struct Pass<'a> {
     compiler: &'a mut Compiler,
     backends: Map<*const snapshot::Backend, Arc<Backend>>,
     /// Keys of the endpoints.
-    endpoints: HashSet<u64, foldhash::fast::RandomState>,
+    endpoints: HashSet<u64, RandomState>,
     rollouts: Vec<Arc<RevisionSplit>>,
 }
 
@@ -111,7 +112,8 @@ impl Compiler {
         self.pass += 1;
         let mut pass = Pass {
             backends: Map::default(),
-            endpoints: HashSet::default(),
+            // As many as last time: growing step by step costs more than all the rest of an edit.
+            endpoints: HashSet::with_capacity_and_hasher(self.endpoints.len(), RandomState::default()),
             rollouts: Vec::new(),
             compiler: self,
         };

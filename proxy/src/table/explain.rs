@@ -8,6 +8,7 @@
 //! It is slow and allocates, which no request ever sees.
 
 mod question;
+mod rollout;
 mod search;
 mod text;
 mod view;
@@ -22,6 +23,7 @@ use crate::headers::HOST_LENGTH_MAX;
 use crate::reason::Reason;
 use crate::rewrite;
 pub use question::Question;
+pub use rollout::{RevisionView, RolloutView};
 use search::Search;
 pub use view::{
     AddressView, Answer, EndpointView, Explanation, ListenerView, Miss, Other, RequestView, RuleView,
@@ -142,7 +144,7 @@ fn shares(split: &Split, rule: &Rule, question: &Question, head: &Head<'_>) -> V
     let requests: u64 = picks.iter().sum();
     let weights: u64 = split.arms.iter().map(|arm| u64::from(arm.weight)).sum();
     let share = |(arm, picked): (&Arm, u64)| {
-        let (backend, endpoints, answer) = target(arm, rule, question, head);
+        let Told { backend, endpoints, answer, rollout } = target(arm, rule, question, head);
         ShareView {
             weight: arm.weight,
             target: f64::from(arm.weight) / weights as f64,
@@ -152,42 +154,58 @@ fn shares(split: &Split, rule: &Rule, question: &Question, head: &Head<'_>) -> V
             backend,
             filters: arm.filters.iter().map(filter_name).collect(),
             answer,
+            rollout,
             endpoints,
         }
     };
     split.arms.iter().zip(picks).map(share).collect()
 }
 
-/// Who answers a share: the backend, its endpoints, and the answer if the proxy itself gives it.
-fn target(
-    arm: &Arm,
-    rule: &Rule,
-    question: &Question,
-    head: &Head<'_>,
-) -> (String, Vec<EndpointView>, Option<String>) {
+/// Who answers a share.
+#[derive(Debug, Default)]
+struct Told {
+    backend: String,
+    endpoints: Vec<EndpointView>,
+    /// If the proxy itself gives it.
+    answer: Option<String>,
+    rollout: Option<RolloutView>,
+}
+
+fn target(arm: &Arm, rule: &Rule, question: &Question, head: &Head<'_>) -> Told {
     let error =
         |reason: Reason, why: &str| Some(format!("{} {}: {why}", reason.status().as_u16(), reason.as_str()));
     let service = || arm.series.key.service.to_string();
     match &arm.target {
-        ArmTarget::Backend { backend, .. } => {
-            let nobody = backend.endpoints.is_empty();
-            let answer = nobody.then(|| error(Reason::NoReadyEndpoint, "no endpoint is ready")).flatten();
-            (backend.name.to_string(), endpoints(backend), answer)
+        ArmTarget::Backend { backend, rollout, .. } => {
+            let nobody = || {
+                backend.endpoints.is_empty().then(|| error(Reason::NoReadyEndpoint, "no endpoint is ready"))
+            };
+            let (rollout, answer) = match rollout {
+                Some(split) => {
+                    let (view, answer) = RolloutView::of(split, backend, head);
+                    (Some(view), answer)
+                }
+                None => (None, nobody().flatten()),
+            };
+            Told { backend: backend.name.to_string(), endpoints: endpoints(backend), answer, rollout }
         }
-        ArmTarget::Invalid { reference, why } => {
-            (reference.to_string(), Vec::new(), error(Reason::InvalidBackend, why.as_str()))
-        }
+        ArmTarget::Invalid { reference, why } => Told {
+            backend: reference.to_string(),
+            answer: error(Reason::InvalidBackend, why.as_str()),
+            ..Told::default()
+        },
         ArmTarget::Redirect(redirect) => {
-            let location = location(redirect, rule, question, head);
-            let answer = match location {
+            let answer = match location(redirect, rule, question, head) {
                 Some(location) => format!("{}, Location: {location}", redirect.status.as_u16()),
                 None => format!("{}: the new location cannot be written", Reason::BadRequest.as_str()),
             };
-            (service(), Vec::new(), Some(answer))
+            Told { backend: service(), answer: Some(answer), ..Told::default() }
         }
-        ArmTarget::Reject(reason) => {
-            (service(), Vec::new(), error(*reason, "it has a filter that is not supported yet"))
-        }
+        ArmTarget::Reject(reason) => Told {
+            backend: service(),
+            answer: error(*reason, "it has a filter that is not supported yet"),
+            ..Told::default()
+        },
     }
 }
 

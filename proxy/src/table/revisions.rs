@@ -195,10 +195,10 @@ impl RevisionSplit {
         client: IpAddr,
     ) -> Decision {
         if let Some(route) = self.route(head) {
-            return Decision::plain(backend.only(self.routes[route], Reason::RevisionUnavailable));
+            return Decision::plain(self.goal_of_route(backend, route));
         }
         if let Some(ticket) = self.user(head, client) {
-            return Decision::plain(self.goal(backend, self.pick(ticket)));
+            return Decision::plain(self.goal_of_share(backend, self.pick(ticket)));
         }
         let drawn = self.state.draw_in_block(worker);
         let share = self.pick(drawn.ticket);
@@ -207,10 +207,16 @@ impl RevisionSplit {
         let place = self.comparison.as_ref().and_then(|Comparison { evidence, terms, .. }| {
             evidence.enter(worker, drawn, *terms, self.shares[share].side, coarse::now())
         });
-        Decision { goal: self.goal(backend, share), cookie, by_weight: true, place }
+        Decision { goal: self.goal_of_share(backend, share), cookie, by_weight: true, place }
     }
 
-    fn goal(&self, backend: &Backend, share: usize) -> Goal {
+    /// Who answers the requests of a route.
+    pub(super) fn goal_of_route(&self, backend: &Backend, route: usize) -> Goal {
+        backend.only(self.routes[route], Reason::RevisionUnavailable)
+    }
+
+    /// Who answers the requests of a share.
+    pub(super) fn goal_of_share(&self, backend: &Backend, share: usize) -> Goal {
         let Share { revision, nobody, .. } = self.shares[share];
         backend.only(revision, nobody)
     }
@@ -225,9 +231,9 @@ impl RevisionSplit {
     /// Tells the judge of a request that has ended on this worker.
     pub(crate) fn leave(&self, worker: usize, place: Place, failed: bool, duration: Duration) {
         let Some(Comparison { evidence, slow_bounds_us, .. }) = &self.comparison else { return };
-        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bits = slow_bounds_us.iter().enumerate().map(|(bit, bound)| u8::from(us > *bound) << bit);
-        evidence.leave(worker, place, Outcome { failed, slow: bits.sum() });
+        let us =
+            duration.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(duration.subsec_micros()));
+        evidence.leave(worker, place, Outcome::new(failed, slow_bounds_us.map(|bound| us > bound)));
     }
 
     /// Where requests of a revision of the backend are counted.

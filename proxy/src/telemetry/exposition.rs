@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::cells::{CodeClass, SeriesKey, SeriesSet, Sums, WorkerCells};
-use crate::table::Action;
+use crate::table::{Action, RevisionSplit};
 use crate::worker::Shared;
 use watershed_config::observation::DURATION_BOUNDS_US;
 
@@ -150,11 +150,13 @@ fn with_result<'a>(
 
 /// Target and observed shares of every split of the current table.
 fn splits(shared: &Shared) -> Vec<Family> {
-    let mut target =
-        Family::gauge("split_target_ratio", "Share of a rule's requests that a backend is to get.");
+    let mut target = Family::gauge(
+        "split_target_ratio",
+        "Share of a rule's requests that a backend is to get; with a revision, of those for the backend that its Rollout's weights decide.",
+    );
     let mut observed = Family::gauge(
         "split_observed_ratio",
-        "Share of a rule's requests that a backend got since the current weights came into force.",
+        "The same share as it was since the current weights came into force.",
     );
     for share in shares(shared) {
         let labels = [
@@ -162,7 +164,7 @@ fn splits(shared: &Shared) -> Vec<Family> {
             ("route", &*share.route),
             ("rule", &*share.rule),
             ("service", &*share.service),
-            ("revision", ""),
+            ("revision", &*share.revision),
         ];
         target.push(&labels, share.target);
         if let Some(ratio) = share.observed() {
@@ -172,7 +174,7 @@ fn splits(shared: &Shared) -> Vec<Family> {
     vec![target, observed]
 }
 
-/// One backend's share of one rule.
+/// One backend's share of one rule, or one revision's share of such a share.
 #[derive(Debug, Clone)]
 pub struct Share {
     /// Of the route.
@@ -185,11 +187,13 @@ pub struct Share {
     pub rule: Arc<str>,
     /// The backend.
     pub service: Arc<str>,
+    /// The revision; empty for the backend's share.
+    pub revision: Arc<str>,
     /// From 0 to 1.
     pub target: f64,
     /// Requests that it got since the current weights came into force.
     pub picked: u64,
-    /// Requests of the rule since then.
+    /// Requests of the rule since then; with a revision, those for the backend that were decided by weight.
     pub total: u64,
 }
 
@@ -214,20 +218,39 @@ pub fn shares(shared: &Shared) -> Vec<Share> {
         let picked = split.picks.sums();
         let total = picked.iter().sum();
         for (arm, picked) in split.arms.iter().zip(picked) {
-            all.push(Share {
+            let share = Share {
                 namespace: Arc::clone(&rule.id.route.namespace),
                 kind: rule.id.kind,
                 route: Arc::clone(&rule.id.route.name),
                 rule: Arc::clone(&rule.id.rule),
                 service: Arc::clone(&arm.series.key.service),
+                revision: Arc::default(),
                 target: f64::from(arm.weight) / weights as f64,
                 picked,
                 total,
-            });
+            };
+            let divided = arm.rollout().filter(|split| seen.insert(Arc::as_ptr(&split.picks)));
+            let revisions = divided.map(|split| revisions(split, &share)).unwrap_or_default();
+            all.push(share);
+            all.extend(revisions);
         }
     }
     all.sort_by(|a, b| (&a.namespace, &a.route, &a.rule).cmp(&(&b.namespace, &b.route, &b.rule)));
     all
+}
+
+/// How a Rollout divides a share.
+fn revisions(split: &RevisionSplit, share: &Share) -> Vec<Share> {
+    let decisions = split.decisions();
+    let total = decisions.iter().map(|(_, _, picked)| picked).sum();
+    let of_revision = |(revision, millionths, picked): (Arc<str>, u32, u64)| Share {
+        revision,
+        target: f64::from(millionths) / 1e6,
+        picked,
+        total,
+        ..share.clone()
+    };
+    decisions.into_iter().map(of_revision).collect()
 }
 
 type Pick = fn(&WorkerCells) -> &super::cells::Counter;

@@ -7,6 +7,7 @@ use watershed_config::model::{Hostname, Sticky};
 use watershed_config::snapshot::{
     Endpoint, EndpointState, RevisionCondition, RevisionRoute, RevisionSplit as Written,
 };
+use watershed_proxy::table::explain::{Answer, Question, ShareView};
 use watershed_proxy::table::{Action, ArmTarget, Backend, RevisionSplit, Routed, RoutingTable, Rule};
 
 use crate::builder::{Asked, arm, candidate, compiler, divided, endpoint, matcher, plain, rollout, rule_of};
@@ -206,4 +207,72 @@ fn a_user_has_the_same_revision_on_every_worker_and_every_proxy_and_a_raise_move
     // Three standard deviations of a binomial draw of 5,000 with 10 and 20 %.
     assert!(counts[0].abs_diff(500) <= 64 && counts[1].abs_diff(1_000) <= 85, "{counts:?}");
     assert_eq!(first.user(&Asked::new("h/").head(), client), None, "nobody is named");
+}
+
+/// What is told of the only share, and its text without the lines above it and without endpoints.
+fn told(written: Written, pods: &[Endpoint], headers: &[&str]) -> (ShareView, String) {
+    let table = compiler(1).compile(&snapshot(1, &["/"], written, pods));
+    let explanation = table.explain(&Question::new("GET", "h/", headers.iter().copied()).unwrap());
+    let text = explanation.to_string();
+    let lines = text.lines().skip_while(|line| !line.contains("weight 1")).skip(1);
+    let text = lines.filter(|line| !line.contains("in flight")).map(|line| line.trim_start().to_owned());
+    let text = text.collect::<Vec<_>>().join("\n");
+    match explanation.answer {
+        Answer::Split { shares, .. } => (shares[0].clone(), text),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_explanation_names_the_revision_and_what_decides() {
+    let divided = || rollout(1, &[("2", 100_000), ("1", 900_000)]);
+    let shares = "10 %     revision 2\n90 %     revision 1";
+    let check = |written: Written, headers: &[&str], why: &str, revision: Option<&str>| {
+        let (share, text) = told(written, &pods(), headers);
+        assert_eq!(text, format!("Rollout default/hello: {why}\n{shares}"));
+        assert_eq!(share.rollout.unwrap().revision.as_deref(), revision);
+        assert_eq!(share.answer, None);
+    };
+    check(divided(), &[], "by weight", None);
+    let routed = Written { routes: vec![header_route("qa", "x-qa:1", "2")], ..divided() };
+    check(routed.clone(), &["x-qa: 1"], "revision 2, by route qa", Some("2"));
+    check(routed, &[], "by weight", None);
+    let sticky = |by| Written { sticky: Some(by), ..divided() };
+    let header = sticky(Sticky::Header("x-user".parse().unwrap()));
+    check(header.clone(), &["x-user: 1"], "revision 1, by the user in header x-user", Some("1"));
+    check(header, &[], "by weight, as it has no header x-user", None);
+    let cookie = sticky(Sticky::Cookie("ws".into()));
+    let canary = watershed_proxy::sticky::key_of(0, 0x5EED);
+    let line = format!("Cookie: a=b; ws={canary:016x}");
+    check(cookie.clone(), &[&line], "revision 2, by the user in cookie ws", Some("2"));
+    check(cookie, &["Cookie: a=b"], "by weight, as it has no cookie ws", None);
+    check(sticky(Sticky::ClientAddress), &[], "by the client's address", None);
+}
+
+#[test]
+fn an_explanation_says_who_is_not_there_to_answer() {
+    let mut only_canary = pods();
+    for pod in only_canary.iter_mut().filter(|pod| &*pod.revision == "1") {
+        pod.state = EndpointState::Unready;
+    }
+    let mut written = rollout(1, &[("2", 100_000), ("1", 900_000)]);
+    written.routes = vec![header_route("old", "x-old:1", "0")];
+    let (_, text) = told(written.clone(), &only_canary, &[]);
+    let gone = "503 stable_unavailable: no endpoint of the stable revision is ready";
+    assert_eq!(
+        text,
+        format!("Rollout default/hello: by weight\n10 %     revision 2\n90 %     revision 1; answers {gone}")
+    );
+    let (share, _) = told(written, &only_canary, &["x-old: 1"]);
+    let gone = "503 revision_unavailable: no endpoint of that revision is ready";
+    assert_eq!(
+        (share.answer.as_deref(), share.rollout.unwrap().revision.as_deref()),
+        (Some(gone), Some("0"))
+    );
+
+    let mut clamped = rollout(1, &[("2", 0), ("1", 1_000_000)]);
+    clamped.shares[0].wanted = 250_000;
+    let (share, text) = told(clamped, &pods()[..1], &[]);
+    assert!(text.contains("0 %      revision 2; 25 % when it has ready endpoints"), "{text}");
+    assert_eq!(share.answer, None);
 }

@@ -87,7 +87,15 @@ impl Tick<'_> {
         let stable = match self.spec.stable_revision.as_deref() {
             Some(stable) if ready(stable) => Some(stable.to_owned()),
             // The stable revision is not there, the target is: there is nothing to roll out from.
-            Some(_) => target.filter(|target| ready(target)).map(str::to_owned).or_else(newest),
+            Some(stable) => {
+                let target = match target {
+                    Some(target) => Some(target.to_owned()).filter(|target| ready(target)),
+                    None => newest(),
+                };
+                // Pods that are only not ready yet: better no answer than one of a revision that nobody asked for.
+                let named = || Some(stable.to_owned()).filter(|stable| self.facts.revision(stable).is_some());
+                target.or_else(named)
+            }
             None => {
                 let oldest = self.oldest().map(|facts| facts.revision.to_string());
                 let named = || target.filter(|target| ready(target)).map(str::to_owned);
@@ -245,6 +253,8 @@ impl Tick<'_> {
             tally: Tally::default(),
             judge: JudgeState::default(),
             judge_answered: false,
+            weighted_at: None,
+            warm: false,
             analyses: Vec::new(),
         });
     }

@@ -273,12 +273,11 @@ impl Tick<'_> {
 
     /// Stops the background analysis at the end; one that has never measured anything proves nothing.
     fn background_fails(&mut self) -> bool {
-        let now = self.now;
         let Some(run) = &mut self.state.run else { return false };
         let Some(analysis) = run.analyses.iter_mut().find(|analysis| analysis.role == BACKGROUND) else {
             return false;
         };
-        analysis.run.stop(now);
+        analysis.run.stop();
         let bad = matches!(analysis.run.phase(), AnalysisPhase::Failed | AnalysisPhase::Inconclusive);
         let waved_through = run.full || run.stopped.is_some();
         bad && !waved_through

@@ -4,9 +4,26 @@ use watershed_config::model::Reaction;
 
 use super::Tick;
 use crate::analysis::Phase as AnalysisPhase;
+use crate::rollout::facts::Facts;
 use crate::rollout::judge::{Requests, Verdict};
-use crate::rollout::state::Stopped;
+use crate::rollout::plan::wanted_weight;
+use crate::rollout::state::{Run, Stopped};
 use crate::rollout::steps::{Work, compares, works};
+
+/// How long a pod may be slow because its caches are cold and its code is not compiled yet, in milliseconds. Failures count from the
+/// first request on: whoever gets one does not care why.
+const WARM_UP: u64 = 10_000;
+
+/// Whether every pod of the run's revision has been ready, and at work, for long enough.
+fn is_warm(run: &mut Run, facts: &Facts, now: u64) -> bool {
+    let share = if run.rotation.is_some() { 1 } else { wanted_weight(run) };
+    if share > 0 {
+        run.weighted_at.get_or_insert(now);
+    }
+    let long_ago = |since: u64| now >= since.saturating_add(WARM_UP);
+    let pods = facts.revision(&run.revision).map_or(&[][..], |revision| &revision.pods);
+    run.weighted_at.is_some_and(long_ago) && pods.iter().filter_map(|pod| pod.ready_since).all(long_ago)
+}
 
 impl Tick<'_> {
     /// Adds what came since the last decision.
@@ -28,6 +45,7 @@ impl Tick<'_> {
         if spec.judge.enabled && facts.observed.run == run.number {
             run.judge.observe(&spec.judge, &facts.fresh.blocks);
         }
+        run.warm = is_warm(run, facts, self.now);
         if let Some(stable) = facts.observed.revisions.get(run.from.as_str()) {
             run.judge.choose_bounds(&stable.durations);
         }
@@ -144,7 +162,7 @@ impl Tick<'_> {
     /// Whether the judge compares anything now, or why not.
     pub(in super::super) fn comparison(&self) -> Result<(), &'static str> {
         let run = self.state.active().ok_or("no comparison: no rollout is in progress")?;
-        let share = if run.rotation.is_some() { 1 } else { super::super::plan::wanted_weight(run) };
+        let share = if run.rotation.is_some() { 1 } else { wanted_weight(run) };
         compares(self.spec, share)
     }
 }

@@ -10,7 +10,14 @@ use crate::split::{SplitState, Thresholds};
 
 /// Two of three bounds are there.
 const TERMS: Terms = Terms { epoch: 1, bounds: 0b101 };
-const GOOD: Outcome = Outcome { failed: false, slow: 0 };
+const GOOD: Ended = Ended { failed: false, slow: 0 };
+
+/// How a request ended, with one bit for each bound.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    failed: bool,
+    slow: u8,
+}
 
 /// One split with one worker, and what is known of it.
 struct Watched {
@@ -50,8 +57,9 @@ impl Watched {
         (0..BLOCK).map(|_| self.begin(now)).collect()
     }
 
-    fn end(&self, place: Place, outcome: Outcome) {
-        self.evidence.leave(0, place, outcome);
+    fn end(&self, place: Place, ended: Ended) {
+        let slow = std::array::from_fn(|bound| ended.slow >> bound & 1 == 1);
+        self.evidence.leave(0, place, Outcome::new(ended.failed, slow));
     }
 
     fn counts(&self) -> BlockCounts {
@@ -82,8 +90,8 @@ fn table(kinds: impl IntoIterator<Item = BlockKind>) -> BlockTable {
     table
 }
 
-fn outcome() -> impl Strategy<Value = Outcome> {
-    (prop::bool::weighted(0.2), 0u8..8).prop_map(|(failed, slow)| Outcome { failed, slow })
+fn outcome() -> impl Strategy<Value = Ended> {
+    (prop::bool::weighted(0.2), 0u8..8).prop_map(|(failed, slow)| Ended { failed, slow })
 }
 
 proptest! {
@@ -111,7 +119,7 @@ proptest! {
         for (place, outcome) in open {
             watched.end(place, outcome);
         }
-        let expected = |bad: &dyn Fn(&Outcome) -> bool| {
+        let expected = |bad: &dyn Fn(&Ended) -> bool| {
             let blocks = sides.chunks_exact(BLOCK).zip(outcomes.chunks_exact(BLOCK));
             table(blocks.map(|(sides, outcomes)| kind(sides, |n| bad(&outcomes[n]))))
         };
@@ -156,7 +164,7 @@ fn a_canary_that_hangs_is_slow_and_not_failed_and_what_it_says_later_is_not_hear
     }
     let before = watched.counts();
     for (place, _) in &block {
-        watched.end(*place, Outcome { failed: true, slow: 7 });
+        watched.end(*place, Ended { failed: true, slow: 7 });
     }
     assert_eq!(watched.counts(), before);
 }

@@ -121,6 +121,9 @@ fn write_share(f: &mut fmt::Formatter<'_>, share: &ShareView) -> fmt::Result {
     if let Some(answer) = &share.answer {
         writeln!(f, "               answers {answer}")?;
     }
+    if let Some(rollout) = &share.rollout {
+        write!(f, "{rollout}")?;
+    }
     let width =
         |of: fn(&EndpointView) -> &str| share.endpoints.iter().map(|one| of(one).len()).max().unwrap_or(0);
     let (revisions, pods, addresses) =
@@ -137,7 +140,7 @@ fn write_share(f: &mut fmt::Formatter<'_>, share: &ShareView) -> fmt::Result {
 }
 
 /// With as many decimals as tell small shares apart: 0.01 % is the smallest that is promised.
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     let text = format!("{:.2}", share * 100.0);
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }

@@ -7,6 +7,7 @@ use watershed_config::snapshot::{self, EndpointState, Listener};
 use crate::endpoint::Endpoint;
 use crate::reason::Reason;
 use crate::table::BindTable;
+use crate::table::explain::RolloutView;
 
 /// What a request would get, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -161,6 +162,9 @@ pub struct ShareView {
     pub filters: Vec<String>,
     /// What its requests are answered with, if no endpoint gets them: an error with its reason, or a redirect.
     pub answer: Option<String>,
+    /// How a Rollout divides them between revisions, if one does.
+    #[serde(default)]
+    pub rollout: Option<RolloutView>,
     /// All endpoints, also those that get no requests.
     pub endpoints: Vec<EndpointView>,
 }
@@ -174,7 +178,7 @@ pub struct EndpointView {
     pub address: String,
     /// The pod's revision; may be empty.
     pub revision: String,
-    /// `ready`, `unready`, `terminating`, or `refused`: ready, but it refused the last connection.
+    /// `ready`, `withdrawn`, `unready`, `terminating`, or `refused`: ready, but it refused the last connection.
     pub state: String,
     /// Requests from all workers.
     pub in_flight: u32,
