@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(Deployment::parse(&failing.text()).unwrap().args, ["--fail-chance=0.03"]);
         for version in VERSIONS {
             let deployment = Deployment::parse(&manifests::deployment(&version)).unwrap();
-            assert!(deployment.args.is_empty());
+            assert!(deployment.args.is_empty(), "edited weights are shown with pods that answer at once");
             assert_eq!(deployment.name, version.service);
             assert_eq!(deployment.replicas, version.replicas);
             assert_eq!(deployment.labels["version"], version.label);

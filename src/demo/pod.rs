@@ -4,7 +4,8 @@
 //! preface, prior-knowledge HTTP/2 are spoken on one port. SIGTERM makes it unready, ends keep-alive connections after their
 //! next answer, and ends the process once nothing is in flight.
 //!
-//! Deliberately absent: everything that a real service does. `--latency`, `--fail-ratio` and `--fail-chance` pretend.
+//! Deliberately absent: everything that a real service does. `--latency`, `--latency-spread`,
+//! `--fail-ratio` and `--fail-chance` pretend.
 
 mod book;
 mod serve;
@@ -49,6 +50,9 @@ pub(crate) struct Options {
     /// How long each answer takes
     #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration)]
     pub(crate) latency: Duration,
+    /// How much longer than that it may take, by chance
+    #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration)]
+    pub(crate) latency_spread: Duration,
     /// The share of requests answered 500, from 0 to 1
     #[arg(long, default_value_t = 0.0)]
     pub(crate) fail_ratio: f64,
@@ -155,6 +159,7 @@ pub(super) mod tests {
             port: 0,
             record: None,
             latency: Duration::ZERO,
+            latency_spread: Duration::ZERO,
             fail_ratio: 0.0,
             fail_chance: 0.0,
             parent: None,

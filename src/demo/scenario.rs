@@ -74,8 +74,8 @@ impl Pace {
             (FAILS_PER_SECOND_AT_TEN_PERCENT / at_ten_percent).clamp(FAIL_CHANCE, FAIL_CHANCE_MAX);
         Self {
             breath: length / 20,
-            first_pause: length / 5,
-            second_pause: length * 3 / 20,
+            first_pause: length / 4,
+            second_pause: length / 10,
             // Whole seconds, because manifests want them so.
             look: Duration::from_secs((length / 7).as_secs().max(1)),
             warm: length.max(WARM_MIN),

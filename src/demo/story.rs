@@ -204,13 +204,13 @@ impl Story<'_, '_> {
             if self.view.as_ref().is_some_and(&is_so) {
                 return Ok(());
             }
-            if Instant::now() >= deadline {
+            let is_aborted = self.view.as_ref().is_some_and(|view| view.phase == Phase::Aborted);
+            if is_aborted || Instant::now() >= deadline {
                 let stands = self.view.as_ref().map_or_else(
                     || "there is no rollout to be seen".to_owned(),
                     |view| format!("it is {}: {}", view.phase.as_str(), view.message),
                 );
-                let patience = self.pace.patience;
-                return Err(Cut::Untold(format!("after {patience:?} it is not so that {what}; {stands}")));
+                return Err(Cut::Untold(format!("it is not so that {what}; {stands}")));
             }
         }
     }
@@ -229,8 +229,13 @@ impl Story<'_, '_> {
     async fn command(&mut self, words: &[&str]) -> anyhow::Result<bool> {
         let said = self.conduct.proxy.command(self.conduct.folders, words).await?;
         self.say(&format!("$ {}", said.command))?;
+        let width = self.conduct.screen.width();
+        let indent = if width < view::NARROW { "  " } else { "          " };
         for line in said.text.lines() {
-            self.conduct.screen.say(&format!("          {line}"))?;
+            // A table's line is cut where it would be broken: what stands below each other should stay there.
+            let is_table = line.trim_start().contains("  ");
+            let room = if is_table { width.saturating_sub(indent.len() + 1) } else { usize::MAX };
+            self.conduct.screen.say(&format!("{indent}{}", view::cut(line, room)))?;
         }
         Ok(said.succeeded)
     }

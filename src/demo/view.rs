@@ -13,6 +13,7 @@ use super::manifests::VERSIONS;
 use super::script::WEIGHTS;
 use crate::screen::Screen;
 pub(super) use crate::screen::thousands;
+pub(super) use block::{NARROW, cut};
 pub(super) use rollout::RolloutFrame;
 
 /// How often a terminal is redrawn: often enough to look alive, seldom enough to read.

@@ -82,7 +82,8 @@ spec:
   revisionLabel: version
   strategy:
 {strategy}  judge:
-    falseAlarmRate: 0.001
+    falseAlarmRate: 0.01
+    minimumEffect: 2
     onFailure: abort
 "
     ))

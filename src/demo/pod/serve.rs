@@ -33,6 +33,7 @@ pub(crate) struct Pod {
     name: String,
     version: String,
     latency: Duration,
+    latency_spread: Duration,
     fail_ratio: f64,
     fail_chance: f64,
     owed: Cell<f64>,
@@ -47,6 +48,7 @@ impl Pod {
             name: options.name.clone(),
             version: options.version.clone(),
             latency: options.latency,
+            latency_spread: options.latency_spread,
             fail_ratio: options.fail_ratio.clamp(0.0, 1.0),
             fail_chance: options.fail_chance.clamp(0.0, 1.0),
             owed: Cell::new(0.0),
@@ -87,8 +89,9 @@ impl Pod {
                 format!("cannot record the request: {error}\n"),
             ));
         }
-        if !self.latency.is_zero() {
-            tokio::time::sleep(self.latency).await;
+        let latency = self.latency + self.latency_spread.mul_f64(fastrand::f64());
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
         }
         let said = json!({
             "version": self.version, "pod": self.name, "id": id, "method": head.method.as_str(), "received": received,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use watershed_control::rollout::view::Phase;
 
-use super::super::manifests::{VERSIONS, Workload};
+use super::super::manifests::{USUAL_LATENCY, VERSIONS, Workload};
 use super::super::view::thousands;
 use super::{Cut, Story, has_everything};
 
@@ -30,7 +30,9 @@ pub(super) async fn tell(story: &mut Story<'_, '_>) -> Result<(), Cut> {
         "a Deployment of version {bad} is added, whose pods answer {percent} % of their requests with 500, by chance; nobody \
          tells the proxy"
     ))?;
-    story.deploy(&Workload { args: &[&format!("--fail-chance={chance}")], ..Workload::of(BAD) })?;
+    let [latency, spread] = USUAL_LATENCY;
+    let args = [latency, spread, &format!("--fail-chance={chance}")];
+    story.deploy(&Workload { args: &args, ..Workload::of(BAD) })?;
     let is_bad = |target: &Option<String>| target.as_deref() == Some(bad);
     let what = format!("{bad} is aborted");
     story

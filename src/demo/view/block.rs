@@ -4,7 +4,7 @@ use super::{Frame, Numbers, PhaseRow, Stage, millis, thousands};
 use crate::screen::Style;
 
 /// Below this width there is no room for bars.
-pub(super) const NARROW: usize = 60;
+pub(crate) const NARROW: usize = 60;
 
 /// The longest bar; longer ones are no easier to read.
 const BAR_MAX: usize = 40;
@@ -89,7 +89,7 @@ pub(super) fn numbers(numbers: &Numbers, style: Style) -> Vec<String> {
 }
 
 /// At most `room` characters; all that is shown is one column wide.
-pub(super) fn cut(line: &str, room: usize) -> String {
+pub(crate) fn cut(line: &str, room: usize) -> String {
     line.chars().take(room).collect()
 }
 
