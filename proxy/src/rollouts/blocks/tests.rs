@@ -247,3 +247,15 @@ fn a_block_that_was_not_watched_from_its_beginning_to_its_end_does_not_count() {
     watched.begin_block(0).into_iter().for_each(|(place, _)| watched.end(place, GOOD));
     assert_eq!(watched.blocks(), 1);
 }
+
+/// In the order in which they end, quick failures of a slow canary would be counted before what else it did.
+#[test]
+fn blocks_are_counted_in_the_order_in_which_they_began() {
+    let watched = Watched::new(7, 50);
+    let (first, second) = (watched.begin_block(0), watched.begin_block(0));
+    let counted = || watched.tables.sums().failed.iter().map(|(_, blocks)| blocks).sum::<u64>();
+    second.iter().for_each(|(place, _)| watched.end(*place, GOOD));
+    assert_eq!(counted(), 0, "an older one is on its way");
+    first.iter().for_each(|(place, _)| watched.end(*place, GOOD));
+    assert_eq!(counted(), 2);
+}
