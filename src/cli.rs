@@ -33,7 +33,7 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Look at rollouts of a running process, and tell them what to do
     Rollout(rollout::RolloutArgs),
-    /// Show a rollout on this machine: pods, load, weights 0 to 100 %, and that nothing is lost
+    /// Show rollouts on this machine: pods, load, a good version promoted, a bad one aborted, and that nothing is lost
     Demo(demo::Options),
     /// Print what a shell needs to complete these commands: `source <(watershed completion bash)`
     Completion {
