@@ -36,7 +36,7 @@ enum Command {
     Rollout(rollout::RolloutArgs),
     /// Show what would become of a rollout, by letting it happen many times in virtual time
     Simulate(Box<simulate::SimulateArgs>),
-    /// Show a rollout on this machine: pods, load, weights 0 to 100 %, and that nothing is lost
+    /// Show rollouts on this machine: pods, load, a good version promoted, a bad one aborted, and that nothing is lost
     Demo(demo::Options),
     /// Print what a shell needs to complete these commands: `source <(watershed completion bash)`
     Completion {

@@ -48,6 +48,8 @@ struct Story<'c, 'a> {
     scaler: Scaler,
     /// What is worth saying at the end.
     found: Vec<String>,
+    /// Finds more to say when the load has ended.
+    at_end: Option<fn(&mut Story<'_, '_>)>,
 }
 
 /// Why a story was not told to its end.
@@ -86,6 +88,7 @@ pub(super) async fn play(conduct: &mut Conduct<'_>, scenario: Scenario) -> anyho
         probes: Vec::new(),
         scaler: Scaler::new(pace.warm),
         found: Vec::new(),
+        at_end: None,
     };
     let told = match scenario {
         Scenario::Canary => canary::tell(&mut story).await,
@@ -125,6 +128,9 @@ impl Story<'_, '_> {
         self.look_at_rollout().await?;
         self.frame()?;
         self.conduct.screen.keep_frame();
+        if let Some(find) = self.at_end {
+            find(&mut self);
+        }
         let audit = self.conduct.audit(&self.load, &self.plan.ids).await?;
         let names = self.conduct.options.scenario.names();
         let books = summary::books(&audit, &names, self.conduct.screen.width());

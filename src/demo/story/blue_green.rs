@@ -26,15 +26,21 @@ pub(super) async fn tell(story: &mut Story<'_, '_>) -> Result<(), Cut> {
     preview(story).await?;
     story.until(&format!("{green} has all the traffic"), |view| has_everything(view, GREEN)).await?;
     let switched = switch(&story.sent_to(BLUE), &story.sent_to(GREEN));
-    story.found.push(format!("promoted: everything from {blue} to {green} at once; {switched}"));
+    story.found.push(format!("promoted: everything from {blue} to {green}; {switched}"));
     story.wait(story.pace.breath * 2).await?;
     let from = story.load.elapsed();
     story.verb(&["undo", HELLO, "--reason", "the old one was nicer"]).await?;
+    let answered = story.load.elapsed();
     story.until(&format!("{blue} has all the traffic again"), |view| has_everything(view, BLUE)).await?;
     story.wait(story.pace.breath * 2).await?;
     let later = |sent: Vec<Duration>| sent.into_iter().filter(|sent| *sent >= from).collect::<Vec<_>>();
-    let switched = switch(&later(story.sent_to(GREEN)), &later(story.sent_to(BLUE)));
-    story.found.push(format!("undone: everything back to {blue} at once; {switched}"));
+    let (green_sent, blue_sent) = (later(story.sent_to(GREEN)), later(story.sent_to(BLUE)));
+    let switched = switch(&green_sent, &blue_sent);
+    let when = match green_sent.last().and_then(|last| last.checked_sub(answered)) {
+        None => "before the command was answered".to_owned(),
+        Some(late) => format!("{:.1} ms after the command was answered", late.as_secs_f64() * 1000.0),
+    };
+    story.found.push(format!("undone: everything back to {blue}, {when}; {switched}"));
     Ok(())
 }
 

@@ -43,9 +43,9 @@ pub(super) async fn tell(story: &mut Story<'_, '_>) -> Result<(), Cut> {
     if story.view.as_ref().is_some_and(|view| view.phase != Phase::Aborted) {
         return Err(Cut::Untold(format!("the judge did not abort {bad} within its time")));
     }
-    // So that its last requests have ended.
     story.wait(story.pace.breath).await?;
-    aborted(story);
+    // What it cost is known when the last request has ended.
+    story.at_end = Some(aborted);
     Ok(())
 }
 
@@ -77,6 +77,6 @@ fn aborted(story: &mut Story<'_, '_>) {
             thousands(all),
             failed as f64 * 100.0 / all.max(1) as f64
         ),
-        format!("  afterwards: {} requests more went to {label}", thousands(later as u64)),
+        format!("  requests that went to {label} after that: {}", thousands(later as u64)),
     ]);
 }
