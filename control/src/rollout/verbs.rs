@@ -249,6 +249,8 @@ impl Tick<'_> {
         self.state.given_up.insert(left.clone(), fingerprint);
         self.state.given_up.remove(&to);
         self.state.retiring.retain(|retiring| retiring.revision != to);
+        // Nobody may take pods away any more that were given up.
+        self.state.wished.retain(|revision, replicas| *revision != to || *replicas > 0);
         if to != stable {
             self.state.last_number += 1;
             let past = Past {

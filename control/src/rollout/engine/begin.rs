@@ -234,6 +234,7 @@ impl Tick<'_> {
         let cause = self.change_cause(revision).unwrap_or_else(named);
         self.state.given_up.remove(revision);
         self.state.retiring.retain(|retiring| retiring.revision != revision);
+        self.state.wished.retain(|wished, replicas| wished != revision || *replicas > 0);
         self.state.normal(self.now, "RolloutStarted", format!("from {stable} to {revision}: {cause}"));
         self.state.run = Some(Run {
             number: self.state.last_number,

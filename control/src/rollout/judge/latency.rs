@@ -15,6 +15,11 @@ const SHARES: [f64; SLOW_BOUNDS] = [0.5, 0.1, 0.01];
 /// Fewer requests than this do not tell where the 99th percentile is.
 const REQUESTS_MIN: u64 = 100;
 
+/// Lower bounds are not compared, as an index into [`DURATION_BOUNDS_US`]: 5 ms. A pod with a small share of the requests has colder
+/// caches and connections, which shows as fractions of a millisecond, and nobody who waits for an answer notices less. A least
+/// absolute effect, beside `minimumEffect`, which is relative.
+const BOUND_MIN: usize = 5;
+
 /// A bound stays until the odds of exceeding it are off by more than this. Changing it costs the blocks in flight and a change
 /// of the snapshot, and buckets are wide: the next better edge may be a factor of 2 away.
 const ODDS_OFF_MAX: f64 = 3.0;
@@ -60,7 +65,7 @@ impl Edge {
     }
 }
 
-/// The edges that some requests are not slower than, from the lowest.
+/// The edges from [`BOUND_MIN`] on that some requests are not slower than, from the lowest.
 fn edges(counts: &DurationCounts, requests: u64) -> Vec<Edge> {
     let mut faster = 0u64;
     let all = (0..DURATION_BOUNDS_US.len()).map(|bound| {
@@ -69,7 +74,7 @@ fn edges(counts: &DurationCounts, requests: u64) -> Vec<Edge> {
         let odds = (requests.saturating_sub(faster) as f64 + 0.5) / (faster as f64 + 0.5);
         (faster, Edge { bound: bound as u8, odds })
     });
-    all.filter(|(faster, _)| *faster > 0).map(|(_, edge)| edge).collect()
+    all.skip(BOUND_MIN).filter(|(faster, _)| *faster > 0).map(|(_, edge)| edge).collect()
 }
 
 #[cfg(test)]
@@ -86,15 +91,20 @@ mod tests {
         counts
     }
 
-    /// 50 % up to 1 ms, 40 % up to 5 ms, 9 % up to 25 ms, 1 % above.
+    /// 50 % up to 7.5 ms, 40 % up to 25 ms, 9 % up to 100 ms, 1 % above.
     fn usual(scale: u64) -> DurationCounts {
-        counts(&[(2, 50 * scale), (5, 40 * scale), (9, 9 * scale), (12, scale)])
+        counts(&[(6, 50 * scale), (9, 40 * scale), (12, 9 * scale), (14, scale)])
     }
 
     #[test]
     fn bounds_are_the_edges_nearest_to_the_percentiles() {
-        assert_eq!(slow_bounds(NONE, &usual(2)), [Some(2), Some(5), Some(9)]);
-        assert_eq!(slow_bounds(NONE, &usual(1_000_000)), [Some(2), Some(5), Some(9)]);
+        assert_eq!(slow_bounds(NONE, &usual(2)), [Some(6), Some(9), Some(12)]);
+        assert_eq!(slow_bounds(NONE, &usual(1_000_000)), [Some(6), Some(9), Some(12)]);
+    }
+
+    #[test]
+    fn what_nobody_notices_is_not_compared() {
+        assert_eq!(slow_bounds(NONE, &counts(&[(0, 500), (2, 490), (4, 10)])), [None, None, Some(5)]);
     }
 
     #[test]
@@ -105,7 +115,7 @@ mod tests {
 
     #[test]
     fn what_is_all_in_one_bucket_is_compared_by_its_upper_edge_alone() {
-        assert_eq!(slow_bounds(NONE, &counts(&[(4, 1_000)])), [None, None, Some(4)]);
+        assert_eq!(slow_bounds(NONE, &counts(&[(7, 1_000)])), [None, None, Some(7)]);
     }
 
     #[test]
@@ -116,22 +126,22 @@ mod tests {
 
     #[test]
     fn a_bound_stays_while_its_odds_are_within_a_factor_of_three() {
-        let bounds = [None, None, Some(4)];
+        let bounds = [None, None, Some(6)];
         let stays = |slow: u64| {
-            slow_bounds(bounds, &counts(&[(4, 10_000 - slow), (6, slow - slow / 2), (8, slow / 2)]))[2]
-                == Some(4)
+            slow_bounds(bounds, &counts(&[(6, 10_000 - slow), (8, slow - slow / 2), (10, slow / 2)]))[2]
+                == Some(6)
         };
         assert!(stays(290) && stays(40), "2.9 % and 0.4 % are near enough to 1 %");
-        // Then edge 6, which half of them exceed, is nearer.
+        // Then edge 8, which half of them exceed, is nearer.
         assert!(!stays(400), "4 % are not");
     }
 
     #[test]
     fn bounds_are_distinct_also_where_an_old_one_is_in_the_way() {
         // The 99th percentile's old bound has become the 90th's nearest edge.
-        let now = counts(&[(2, 500), (5, 480), (9, 20)]);
-        let bounds = slow_bounds([None, None, Some(5)], &now);
-        assert_eq!(bounds[2], Some(5), "2 % are within a factor of three of 1 %");
-        assert!(bounds[1] != Some(5) && bounds[0] == Some(2), "{bounds:?}");
+        let now = counts(&[(6, 500), (9, 480), (12, 20)]);
+        let bounds = slow_bounds([None, None, Some(9)], &now);
+        assert_eq!(bounds[2], Some(9), "2 % are within a factor of three of 1 %");
+        assert!(bounds[1] != Some(9) && bounds[0] == Some(6), "{bounds:?}");
     }
 }

@@ -147,7 +147,10 @@ impl Kept {
 
     /// How long its next tick may wait, in milliseconds.
     pub(super) fn pace(&self) -> u64 {
-        if self.unwritten { PACE_BUSY } else { self.state.pace() }
+        let acknowledged = self.view.as_ref().is_none_or(|view| view.acknowledged);
+        // Where a Service is not routed to, nothing is ever acknowledged, and nobody waits for it.
+        let waits = !acknowledged && self.published.is_some() && !self.last.splits.is_empty();
+        if self.unwritten || waits { PACE_BUSY } else { self.state.pace() }
     }
 
     /// What goes into a snapshot.
@@ -348,6 +351,7 @@ impl Kept {
             view.journal_version != self.state.version
                 || view.message != self.state.message
                 || view.problem != trouble
+                || (!view.acknowledged && facts.applied.is_some())
                 || now >= self.viewed_at.saturating_add(VIEW)
         });
         if !stale {
