@@ -7,7 +7,7 @@
 mod rules;
 #[path = "judge/scenarios.rs"]
 mod scenarios;
-#[path = "judge/statistics.rs"]
+#[path = "../src/simulate/statistics.rs"]
 mod statistics;
 #[path = "judge/traffic.rs"]
 mod traffic;
@@ -119,11 +119,11 @@ fn detections(scenario: &Scenario, rollouts: u64) {
         let part = alarms.len() as f64 / rollouts as f64;
         // Rollouts in which nothing was found take for ever.
         let seconds = |q: f64| {
-            let seconds = quantile(alarms.iter().map(|alarm| u64::from(alarm.seconds)), rollouts, q);
+            let seconds = written(quantile(alarms.iter().map(|alarm| u64::from(alarm.seconds)), rollouts, q));
             // An alarm before the canary became worse is a false one.
             if seconds == "0" { "early".to_owned() } else { seconds }
         };
-        let bad = quantile(alarms.iter().map(|alarm| alarm.served_bad), rollouts, 0.5);
+        let bad = written(quantile(alarms.iter().map(|alarm| alarm.served_bad), rollouts, 0.5));
         [percent(part), seconds(0.5), seconds(0.9), bad]
     };
     print!("{:42}", scenario.name);
@@ -133,6 +133,10 @@ fn detections(scenario: &Scenario, rollouts: u64) {
         " {:>8} {:>7} {:>7} {:>7} {:>8} {:>7} {:>7} {:>8} {:>7} {:>7}",
         judge[0], judge[1], judge[2], judge[3], flagger[0], flagger[1], flagger[3], argo[0], argo[1], argo[3]
     );
+}
+
+fn written(quantile: Option<u64>) -> String {
+    quantile.map_or_else(|| "-".to_owned(), |quantile| quantile.to_string())
 }
 
 fn percent(part: f64) -> String {

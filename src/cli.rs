@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod exchange;
 pub(crate) mod explain;
 pub(crate) mod rollout;
+pub(crate) mod simulate;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -33,6 +34,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Look at rollouts of a running process, and tell them what to do
     Rollout(rollout::RolloutArgs),
+    /// Show what would become of a rollout, by letting it happen many times in virtual time
+    Simulate(Box<simulate::SimulateArgs>),
     /// Show rollouts on this machine: pods, load, a good version promoted, a bad one aborted, and that nothing is lost
     Demo(demo::Options),
     /// Print what a shell needs to complete these commands: `source <(watershed completion bash)`
@@ -57,6 +60,7 @@ impl Cli {
             Command::Check(args) => check::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Rollout(args) => rollout::run(&args),
+            Command::Simulate(args) => simulate::run(*args),
             Command::Demo(options) => demo::run(&options),
             Command::Completion { shell } => complete(shell),
             Command::DemoPod(options) => demo::pod::run(&options),

@@ -5,6 +5,7 @@ mod app;
 mod cli;
 mod demo;
 mod screen;
+mod simulate;
 
 use std::process::ExitCode;
 

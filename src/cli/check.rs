@@ -62,8 +62,23 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     }
 }
 
+/// Reads manifests with everything that is wrong with them, sorted by place.
+pub(super) fn read(paths: &[PathBuf], service_listener: Switchable) -> Loaded {
+    let mut loaded = load_once(paths);
+    let mut readiness = Readiness::default();
+    for pod in loaded.catalog.pods() {
+        readiness.set(&pod.meta.uid, true);
+    }
+    let plans = plans_without_memory(&loaded.catalog, &readiness);
+    let options = AssembleOptions { service_listener: service_listener.0, plans };
+    loaded.problems.extend(assemble(&loaded.catalog, &readiness, &options, Generation(1)).problems);
+    loaded.problems.sort_by(Problem::order);
+    show_excerpts(&mut loaded.problems);
+    loaded
+}
+
 /// See <https://no-color.org>: any value but the empty one means none.
-fn colours_wanted() -> bool {
+pub(super) fn colours_wanted() -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
@@ -77,16 +92,7 @@ struct Report {
 
 impl Report {
     fn of(args: &CheckArgs) -> Self {
-        let Loaded { catalog, mut problems, files } = load_once(&args.paths);
-        let mut readiness = Readiness::default();
-        for pod in catalog.pods() {
-            readiness.set(&pod.meta.uid, true);
-        }
-        let plans = plans_without_memory(&catalog, &readiness);
-        let options = AssembleOptions { service_listener: args.service_listener.0, plans };
-        problems.extend(assemble(&catalog, &readiness, &options, Generation(1)).problems);
-        problems.sort_by(Problem::order);
-        show_excerpts(&mut problems);
+        let Loaded { catalog, problems, files } = read(&args.paths, args.service_listener);
         Self { problems, files, objects: catalog.len() }
     }
 
@@ -106,8 +112,7 @@ impl Report {
             }
             CheckOutput::Text => {
                 for problem in &self.problems {
-                    let text = if colour { coloured(problem) } else { problem.to_string() };
-                    writeln!(out, "{text}\n")?;
+                    writeln!(out, "{}\n", written(problem, colour))?;
                 }
                 writeln!(out, "{}", self.summary())?;
             }
@@ -165,6 +170,11 @@ fn problem_to_json(problem: &Problem) -> Value {
 const BOLD: &str = "\x1b[1m";
 const CYAN: &str = "\x1b[36m";
 const RESET: &str = "\x1b[0m";
+
+/// A problem as a terminal or a file gets it.
+pub(super) fn written(problem: &Problem, colour: bool) -> String {
+    if colour { coloured(problem) } else { problem.to_string() }
+}
 
 /// The same text as [`Problem`]'s `Display`, with what matters in colour.
 fn coloured(problem: &Problem) -> String {

@@ -12,7 +12,7 @@ mod get;
 mod output;
 mod place;
 mod status;
-mod table;
+pub(super) mod table;
 mod tables;
 mod tree;
 mod why;

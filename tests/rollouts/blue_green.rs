@@ -14,7 +14,7 @@ fn a_switch_and_a_switch_back_under_load_lose_nothing() {
     stage.add("v2", 2);
     let tally = stage.under_load(&watershed, || {
         stage.write_rollout("v2", strategy);
-        wait(&watershed, "it waits", |view| view["phase"] == "Paused");
+        wait(&watershed, "it waits", |view| view["phase"] == "Paused" && view["acknowledged"] == true);
         let seen_by = |headers: &[(&str, &str)]| {
             ask(watershed.services(), &request("hello", "/", headers)).pod().to_owned()
         };

@@ -22,7 +22,7 @@ use super::board::Submitted;
 use super::journal::{Entry, Journal};
 use super::plan::Plans;
 use super::port::Refused;
-use super::state::State;
+use super::state::{PACE_IDLE, State};
 use super::view::RolloutView;
 use crate::analysis::{self, Measured};
 use crate::catalog::Catalog;
@@ -32,11 +32,6 @@ use kept::{Kept, Moment, Problem};
 
 /// How often evidence is written down while a run is in progress, in milliseconds.
 const CHECKPOINT: u64 = 1_000;
-
-/// How often a rollout is looked at that gets further, one that is paused, and one that rests, in milliseconds.
-const PACE_BUSY: u64 = 100;
-const PACE_PAUSED: u64 = 250;
-const PACE_IDLE: u64 = 1_000;
 
 /// How often a view is made anew although nothing was decided, in milliseconds.
 const VIEW: u64 = 500;

@@ -15,6 +15,11 @@ pub const FORMAT: u32 = 1;
 /// Events that are kept for each rollout.
 pub const EVENTS_MAX: usize = 100;
 
+/// How often a rollout is looked at that gets further, one that is paused, and one that rests, in milliseconds.
+pub(super) const PACE_BUSY: u64 = 100;
+const PACE_PAUSED: u64 = 250;
+pub(super) const PACE_IDLE: u64 = 1_000;
+
 /// A rollout's whole memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -283,6 +288,16 @@ impl State {
     /// The run, unless it was aborted.
     pub fn active(&self) -> Option<&Run> {
         self.run.as_ref().filter(|run| run.aborted.is_none())
+    }
+
+    /// How long the next decision may wait, in milliseconds: a step whose gate holds is left well within a second, and hundreds of
+    /// rollouts that wait for somebody cost next to nothing.
+    pub fn pace(&self) -> u64 {
+        match self.phase {
+            Phase::Progressing => PACE_BUSY,
+            _ if self.active().is_some() => PACE_PAUSED,
+            _ => PACE_IDLE,
+        }
     }
 
     /// Whether something was decided since: clocks and evidence alone are no decision. Called at every tick of every rollout, so

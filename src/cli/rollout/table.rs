@@ -11,7 +11,7 @@ const LAST_MIN: usize = 24;
 
 /// Rows of cells under a heading, the columns as wide as they need to be. The last one is broken into lines where the terminal
 /// ends.
-pub(super) fn table(heading: &[&str], rows: &[Vec<String>], width: usize) -> String {
+pub(in crate::cli) fn table(heading: &[&str], rows: &[Vec<String>], width: usize) -> String {
     let heading: Vec<String> = heading.iter().map(|title| (*title).to_owned()).collect();
     let all: Vec<&Vec<String>> = std::iter::once(&heading).chain(rows).collect();
     let widths: Vec<usize> = (0..heading.len())

@@ -46,9 +46,6 @@ impl Tick<'_> {
             run.judge.observe(&spec.judge, &facts.fresh.blocks);
         }
         run.warm = is_warm(run, facts, self.now);
-        if let Some(stable) = facts.observed.revisions.get(run.from.as_str()) {
-            run.judge.choose_bounds(&stable.durations);
-        }
         for (number, id, metric, measured) in &facts.fresh.measured {
             let analysis = run.analyses.iter_mut().find(|analysis| analysis.id == *id);
             if let Some(analysis) = analysis.filter(|_| *number == run.number) {
@@ -62,6 +59,16 @@ impl Tick<'_> {
         self.react_to_judge();
         self.react_to_analyses();
         self.react_to_deadline();
+        self.choose_bounds();
+    }
+
+    /// For the blocks to come. After the reaction, so that its sentence has the numbers of the bounds that were in force.
+    fn choose_bounds(&mut self) {
+        let facts = self.facts;
+        let Some(run) = self.state.run.as_mut().filter(|run| run.aborted.is_none()) else { return };
+        if let Some(stable) = facts.observed.revisions.get(run.from.as_str()) {
+            run.judge.choose_bounds(&stable.durations);
+        }
     }
 
     fn react_to_judge(&mut self) {

@@ -7,7 +7,7 @@ use watershed_config::observation::RolloutObservation;
 use watershed_config::snapshot::Generation;
 
 use super::gather::Gathered;
-use super::{CHECKPOINT, Measurement, NO_JOURNAL, PACE_BUSY, PACE_IDLE, PACE_PAUSED, VIEW};
+use super::{CHECKPOINT, Measurement, NO_JOURNAL, VIEW};
 use crate::rollout::board::Submitted;
 use crate::rollout::describe::describe;
 use crate::rollout::engine::{Action, advance};
@@ -15,7 +15,7 @@ use crate::rollout::facts::{Facts, Fresh, RevisionFacts};
 use crate::rollout::journal::{Entry, Journal};
 use crate::rollout::plan::{Plan, plan};
 use crate::rollout::port::Refused;
-use crate::rollout::state::State;
+use crate::rollout::state::{PACE_BUSY, State};
 use crate::rollout::verbs;
 use crate::rollout::view::{Phase, RolloutView, VerbAnswer};
 
@@ -145,15 +145,9 @@ impl Kept {
         self.gathered.spec.is_none() && !self.gathered.revisions.iter().any(others)
     }
 
-    /// How long its next tick may wait, in milliseconds: a step whose gate holds is left well within a second, and hundreds of
-    /// rollouts that wait for somebody cost next to nothing.
+    /// How long its next tick may wait, in milliseconds.
     pub(super) fn pace(&self) -> u64 {
-        match self.state.phase {
-            _ if self.unwritten => PACE_BUSY,
-            Phase::Progressing => PACE_BUSY,
-            _ if self.state.active().is_some() => PACE_PAUSED,
-            _ => PACE_IDLE,
-        }
+        if self.unwritten { PACE_BUSY } else { self.state.pace() }
     }
 
     /// What goes into a snapshot.

@@ -306,7 +306,7 @@ fn status_tells_by_its_exit_code() {
             1,
             "Degraded - the journal",
         ),
-        ("canary", vec!["status", "hello", "--watch=false"], 0, "Paused - step 4 is a pause of 10 minutes\n"),
+        ("canary", vec!["status", "hello", "--watch=false"], 1, "Paused - step 4 is a pause of 10 minutes\n"),
         ("aborted", vec!["status", "hello", "--watch=false"], 1, "Aborted - "),
         ("canary", vec!["status", "hello", "--timeout", "50ms"], 1, "Paused - step 4"),
         (

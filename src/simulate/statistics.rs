@@ -1,4 +1,4 @@
-//! What can be said of a rate after so many trials.
+//! What can be said of a rate after so many trials, and of values that were seen.
 
 /// The rate that is not exceeded with 95 % confidence (Clopper and Pearson 1934): at which so few events or fewer had a
 /// probability of 5 %.
@@ -23,10 +23,9 @@ fn probability_of_at_most(events: u64, trials: u64, rate: f64) -> f64 {
     sum
 }
 
-/// A quantile of values of which some are missing because they are endless.
-pub(crate) fn quantile(values: impl Iterator<Item = u64>, all: u64, part: f64) -> String {
+/// The quantile at this part of `all` values, of which some are missing because they are endless; `None` if it is one of those.
+pub(crate) fn quantile(values: impl Iterator<Item = u64>, all: u64, part: f64) -> Option<u64> {
     let mut values: Vec<u64> = values.collect();
     values.sort_unstable();
-    let place = (all as f64 * part) as usize;
-    values.get(place).map_or_else(|| "-".to_owned(), u64::to_string)
+    values.get((all as f64 * part) as usize).copied()
 }
