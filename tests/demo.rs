@@ -81,7 +81,7 @@ fn row(stdout: &str, what: &str) -> u64 {
 fn a_canary_is_promoted_and_a_bad_one_aborted_and_its_failures_stand_in_all_books() {
     let stdout = tell(
         "canary",
-        "12s",
+        "8s",
         &["RolloutCompleted: 2.0.0", "RolloutAborted: canary 3.0.0 failed", "\naborted: 3.0.0, "],
     );
     assert!(row(&stdout, "answered by 2.0.0") > 0 && row(&stdout, "answered by 3.0.0") > 0, "{stdout}");
@@ -94,6 +94,7 @@ fn a_preview_is_seen_by_its_header_alone_and_a_switch_and_the_way_back_lose_noth
     let shown = [
         "`x-preview: 1` was answered by 2.0.0",
         "others 0 were",
+        "rollout \"hello\" promoted",
         "RolloutCompleted: 2.0.0",
         "rollout \"hello\" rolled back",
         "undone: everything back to 1.0.0",

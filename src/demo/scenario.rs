@@ -27,6 +27,10 @@ const FAILS_PER_SECOND_AT_TEN_PERCENT: f64 = 3.0;
 /// A version worse than this would be found without a judge.
 const FAIL_CHANCE_MAX: f64 = 0.25;
 
+/// Shorter steps would leave the judge too little to see: about nine failures at 10 %, and twice as many at 50 %.
+const FIRST_PAUSE_MIN: Duration = Duration::from_secs(3);
+const SECOND_PAUSE_MIN: Duration = Duration::from_millis(1500);
+
 /// How long pods that lost the traffic stay at least, so that it can be moved back.
 const WARM_MIN: Duration = Duration::from_secs(30);
 
@@ -55,7 +59,7 @@ pub(super) struct Pace {
     pub(super) first_pause: Duration,
     /// How long it stays at 50 %.
     pub(super) second_pause: Duration,
-    /// How long a preview lasts, how long a pod must have been ready, how long an operator looks.
+    /// How long an operator looks before going on, and how long a pod must have been ready.
     pub(super) look: Duration,
     /// How long pods that lost the traffic stay.
     pub(super) warm: Duration,
@@ -74,8 +78,8 @@ impl Pace {
             (FAILS_PER_SECOND_AT_TEN_PERCENT / at_ten_percent).clamp(FAIL_CHANCE, FAIL_CHANCE_MAX);
         Self {
             breath: length / 20,
-            first_pause: length / 4,
-            second_pause: length / 10,
+            first_pause: (length / 4).max(FIRST_PAUSE_MIN),
+            second_pause: (length / 10).max(SECOND_PAUSE_MIN),
             // Whole seconds, because manifests want them so.
             look: Duration::from_secs((length / 7).as_secs().max(1)),
             warm: length.max(WARM_MIN),
@@ -101,6 +105,12 @@ mod tests {
         for (rate, chance) in [(20_000, 0.03), (1000, 0.03), (300, 0.1), (120, 0.25), (10, 0.25)] {
             assert!((pace(20, rate).fail_chance - chance).abs() < 1e-9, "{rate}");
         }
+    }
+
+    #[test]
+    fn short_runs_have_steps_that_are_long_enough_for_the_judge() {
+        let Pace { first_pause, second_pause, .. } = pace(4, 1000);
+        assert_eq!((first_pause, second_pause), (FIRST_PAUSE_MIN, SECOND_PAUSE_MIN));
     }
 
     #[test]

@@ -54,10 +54,9 @@ pub(in super::super) fn rollout(scenario: Scenario, pace: &Pace) -> Option<Strin
             "    blueGreen:
       preview:
         header: {{name: {PREVIEW}, value: \"1\"}}
-      autoPromotionSeconds: {}
+      autoPromotionEnabled: false
       scaleDownDelaySeconds: {}
 ",
-            pace.look.as_secs(),
             pace.warm.as_secs()
         ),
         Scenario::Rolling => format!(

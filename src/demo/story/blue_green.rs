@@ -24,6 +24,8 @@ pub(super) async fn tell(story: &mut Story<'_, '_>) -> Result<(), Cut> {
         })
         .await?;
     preview(story).await?;
+    story.wait(story.pace.look).await?;
+    story.verb(&["promote", HELLO]).await?;
     story.until(&format!("{green} has all the traffic"), |view| has_everything(view, GREEN)).await?;
     let switched = switch(&story.sent_to(BLUE), &story.sent_to(GREEN));
     story.found.push(format!("promoted: everything from {blue} to {green}; {switched}"));

@@ -32,15 +32,16 @@ impl Scaler {
     pub(super) fn orders(&mut self, view: &RolloutView, now: Instant) -> [Option<u32>; VERSIONS.len()] {
         for (since, version) in self.unwanted_since.iter_mut().zip(VERSIONS) {
             let revision = view.revisions.iter().find(|revision| revision.revision == version.label);
-            let has_lost = revision.is_some_and(|revision| {
-                matches!(&*revision.role, "old" | "aborted") && revision.applied == 0.0
-            });
+            let has_lost = match revision {
+                Some(revision) => matches!(&*revision.role, "old" | "aborted") && revision.applied == 0.0,
+                // One whose pods have gone is in no view any more; new pods of it would look like a new version.
+                None => since.is_some(),
+            };
             let unwanted = has_lost && view.wished_replicas.get(version.label) == Some(&0);
             *since = since.or(Some(now)).filter(|_| unwanted);
         }
         let is_over =
             |since: Option<Instant>| since.is_some_and(|since| now.duration_since(since) >= self.warm);
-        // A version without pods is in no view any more: it stays as it is.
         self.unwanted_since.map(|since| is_over(since).then_some(0))
     }
 
@@ -103,6 +104,18 @@ mod tests {
             assert_eq!(scaler.orders(&view, now), [None; 3]);
             assert_eq!(scaler.orders(&view, now + WARM), [None; 3], "{role}");
         }
+    }
+
+    #[test]
+    fn pods_that_have_gone_stay_away_until_their_version_is_wanted_again() {
+        let (mut scaler, now) = (Scaler::new(WARM), Instant::now());
+        scaler.orders(&view(["old", "stable"], &[("1.0.0", 0)]), now);
+        let mut gone = view(["old", "stable"], &[("1.0.0", 0)]);
+        gone.revisions.remove(0);
+        assert_eq!(scaler.orders(&gone, now + WARM), [Some(0), None, None]);
+        assert_eq!(scaler.orders(&gone, now + 2 * WARM), [Some(0), None, None]);
+        let tried_again = view(["canary", "stable"], &[("1.0.0", 0)]);
+        assert_eq!(scaler.orders(&tried_again, now + 2 * WARM), [None; 3]);
     }
 
     #[test]
