@@ -84,7 +84,7 @@ pub struct RevisionCounts {
 pub struct BlockCounts {
     /// Bad is a failed request.
     pub failed: BlockTable,
-    /// Bad is a request slower than the bound of this number in [`RevisionSplit::slow`](crate::snapshot::RevisionSplit::slow).
+    /// Bad is a request slower than the bound of this number in [`Compared::slow`](crate::snapshot::Compared::slow).
     pub slow: [BlockTable; SLOW_BOUNDS],
 }
 

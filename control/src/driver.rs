@@ -306,8 +306,8 @@ impl Driver {
         }
         let heard = self.rollouts.take();
         let changed = self.work(move |engine| engine.tick_rollouts(heard)).await.unwrap_or(false);
-        if let Some(engine) = &self.engine {
-            self.rollouts.ticked(&engine.rollouts);
+        if let Some(engine) = &mut self.engine {
+            self.rollouts.ticked(&mut engine.rollouts);
         }
         changed
     }

@@ -65,7 +65,7 @@ pub(crate) enum RolloutCommand {
     Promote(PromoteArgs),
     /// Give all traffic back to the stable revision, at once
     Abort(ChangeArgs),
-    /// Start an aborted rollout again
+    /// Begin again what was aborted or undone
     Retry(ChangeArgs),
     /// Go back to an earlier revision, at once
     Undo(UndoArgs),

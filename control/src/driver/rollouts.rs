@@ -86,8 +86,9 @@ impl RolloutLoop {
     }
 
     /// Shows what a tick came to, has measured what is due, and plans the next.
-    pub(super) fn ticked(&mut self, keeper: &Keeper) {
+    pub(super) fn ticked(&mut self, keeper: &mut Keeper) {
         self.board.show(keeper.views());
+        keeper.answer();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         self.analyses.drive(now, keeper.analyses());
         self.due = Instant::now() + Duration::from_millis(keeper.pace());

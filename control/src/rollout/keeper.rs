@@ -186,6 +186,13 @@ impl Keeper {
         changed
     }
 
+    /// Answers the verbs of the last tick; called once their effect can be seen by whoever asks next.
+    pub(crate) fn answer(&mut self) {
+        for (submitted, answered) in self.kept.values_mut().flat_map(|kept| kept.answers.drain(..)) {
+            submitted.answer(answered);
+        }
+    }
+
     /// Shows what has changed; hundreds of rollouts that stand still cost nothing.
     fn show(&mut self) {
         let shown = self.kept.values().filter(|kept| kept.view.is_some()).count();
@@ -228,7 +235,7 @@ impl Keeper {
             let service = &kept.gathered.service;
             kept.problem = if let Some(why) = self.damaged.get(name) {
                 Some(Problem::Damaged(format!(
-                    "its journal cannot be read ({why}): mend or remove the file, then restart; meanwhile everything goes to spec.stableRevision"
+                    "its journal cannot be read ({why}): mend or remove the file, then restart; meanwhile everything goes to spec.stableRevision, if that is written"
                 )))
             } else if kept.gathered.spec.is_some() && catalog.service(service).is_none() {
                 Some(Problem::Other(format!("there is no Service {service}")))

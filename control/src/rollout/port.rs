@@ -62,7 +62,7 @@ pub enum Verb {
     Promote,
     /// Give everything back to the stable revision.
     Abort,
-    /// Start an aborted run again.
+    /// Begin again what was aborted or undone.
     Retry,
     /// Go back to an earlier revision.
     Undo,

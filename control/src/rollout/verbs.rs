@@ -218,7 +218,10 @@ impl Tick<'_> {
     }
 
     fn undo(&mut self, request: &VerbRequest) -> Done {
-        if self.spec.paused.is_some() || self.state.paused.is_some() {
+        if let Some(still) = self.file_pause() {
+            return Err(format!("{still}: edit that first"));
+        }
+        if self.state.paused.is_some() {
             return Err("it is paused: `resume` first".to_owned());
         }
         let to = self.undo_to(request)?;

@@ -278,7 +278,7 @@ impl Tick<'_> {
         (run.floor, run.weight) = (current, 0);
         // A rolling update goes on from the pods that are in.
         let rolls = matches!(self.spec.strategy, Strategy::RollingUpdate(_));
-        let keeps = rolls || run.rotation.is_none();
+        let keeps = rolls == run.rotation.is_some();
         run.rotation = run.rotation.take().filter(|_| rolls);
         run.progress_at = now;
         // What was measured for steps that are no more decides nothing.

@@ -159,16 +159,16 @@ fn a_broken_canary_is_found_by_a_dozen_failures_and_a_shared_outage_is_not() {
 fn a_metric_keeps_its_evidence_when_its_bound_moves_and_counts_anew() {
     let mut state = JudgeState::default();
     let mut durations = DurationCounts::default();
-    (durations[3], durations[8]) = (990, 10);
+    (durations[6], durations[8]) = (990, 10);
     let bounds = state.choose_bounds(&durations);
-    assert_eq!(bounds, [None, None, Some(3)]);
+    assert_eq!(bounds, [None, None, Some(6)]);
     state.observe(
         &spec(),
         &BlockCounts { slow: [table(&[]), table(&[]), table(&[(1, 1, 0, 9)])], ..failed(&[]) },
     );
-    assert!(state.why(&spec(), "2", "1").starts_with("canary 2 was slower than 2 ms on 9 of 9 requests"));
+    assert!(state.why(&spec(), "2", "1").starts_with("canary 2 was slower than 7.5 ms on 9 of 9 requests"));
     let evidence = state.evidence();
-    (durations[3], durations[8]) = (0, 1_000);
+    (durations[6], durations[8]) = (0, 1_000);
     assert_eq!(state.choose_bounds(&durations), [None, None, Some(8)]);
     assert_eq!(state.evidence().to_bits(), evidence.to_bits());
     let view = state.view(&spec(), String::new());

@@ -14,7 +14,7 @@ use crate::rollout::engine::{Action, advance};
 use crate::rollout::facts::{Facts, Fresh, RevisionFacts};
 use crate::rollout::journal::{Entry, Journal};
 use crate::rollout::plan::{Plan, plan};
-use crate::rollout::port::Refused;
+use crate::rollout::port::{Answered, Refused};
 use crate::rollout::state::{PACE_BUSY, State};
 use crate::rollout::verbs;
 use crate::rollout::view::{Phase, RolloutView, VerbAnswer};
@@ -46,6 +46,8 @@ pub(super) struct Kept {
     pub(super) last: RolloutObservation,
     /// When it is looked at again.
     pub(super) due_at: u64,
+    /// What is said once it can be seen.
+    pub(super) answers: Vec<(Submitted, Answered)>,
     /// Why it is not driven.
     pub(super) problem: Option<Problem>,
 }
@@ -75,6 +77,7 @@ impl Kept {
             view_is_new: false,
             last: RolloutObservation::default(),
             due_at: 0,
+            answers: Vec::new(),
             problem: None,
         }
     }
@@ -184,7 +187,7 @@ impl Kept {
         let Some(spec) = self.gathered.spec.clone().filter(|_| self.problem.is_none()) else {
             for submitted in moment.verbs {
                 let why = self.why_not_driven();
-                submitted.answer(Err(Refused::Refused(why)));
+                self.answers.push((submitted, Err(Refused::Refused(why))));
             }
             self.write_if_needed(moment.journal, moment.now);
             self.view_as_problem();
@@ -218,7 +221,7 @@ impl Kept {
         match &trouble {
             Some(why) if decided && !goes_back => {
                 for (submitted, _) in answers {
-                    submitted.answer(Err(Refused::Unwritable(why.clone())));
+                    self.answers.push((submitted, Err(Refused::Unwritable(why.clone()))));
                 }
                 // Nothing is decided that cannot be remembered; what was seen is kept for when it can.
                 self.carried = facts.fresh.clone();
@@ -237,7 +240,7 @@ impl Kept {
                 ))),
                 None => answer.map(|message| VerbAnswer { message, journal_version: self.state.version }),
             };
-            submitted.answer(answer);
+            self.answers.push((submitted, answer));
         }
         self.tell(&actions);
         self.report(&facts, now, trouble);

@@ -100,6 +100,7 @@ impl Process {
             self.generation += 1;
             self.keeper.published(Generation(self.generation));
         }
+        self.keeper.answer();
     }
 
     fn verb(&mut self, verb: Verb) -> Answered {

@@ -254,8 +254,12 @@ fn blocks_are_counted_in_the_order_in_which_they_began() {
     let watched = Watched::new(7, 50);
     let (first, second) = (watched.begin_block(0), watched.begin_block(0));
     let counted = || watched.tables.sums().failed.iter().map(|(_, blocks)| blocks).sum::<u64>();
-    second.iter().for_each(|(place, _)| watched.end(*place, GOOD));
+    for (place, _) in &second {
+        watched.end(*place, GOOD);
+    }
     assert_eq!(counted(), 0, "an older one is on its way");
-    first.iter().for_each(|(place, _)| watched.end(*place, GOOD));
+    for (place, _) in &first {
+        watched.end(*place, GOOD);
+    }
     assert_eq!(counted(), 2);
 }
