@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -107,7 +108,7 @@ impl StateDir {
             Ok(file) => file,
             Err(error) => return Ok(unwritable(path, &error)),
         };
-        match file.try_lock() {
+        match lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
@@ -137,6 +138,19 @@ impl StateDir {
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
+}
+
+/// Takes the lock. Whoever restarts a killed process at once meets it while the kernel still takes it apart, so this waits a moment.
+fn lock(file: &File) -> Result<(), TryLockError> {
+    const LOOKS: u32 = 10;
+    const BETWEEN: Duration = Duration::from_millis(100);
+    for _ in 0..LOOKS {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(BETWEEN),
+            other => return other,
+        }
+    }
+    file.try_lock()
 }
 
 fn create(path: &Path) -> io::Result<File> {
