@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use watershed_config::model::{Rollout, Share};
-use watershed_config::observation::RevisionCounts;
 use watershed_config::snapshot::EndpointState;
 
 use super::engine::Tick;
@@ -130,13 +129,9 @@ fn revision(name: &str, state: &State, facts: &Facts, plan: Option<&Plan>, activ
         clamped: applied < desired,
         requests: counts.requests,
         failed: counts.failed,
-        in_flight: in_flight(&counts),
+        in_flight: counts.in_flight,
         pods: of_pods.map_or_else(Vec::new, |revision| pods(revision, plan)),
     }
-}
-
-fn in_flight(counts: &RevisionCounts) -> u64 {
-    counts.in_flight
 }
 
 fn number(name: &str, state: &State) -> Option<u64> {

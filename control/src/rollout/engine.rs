@@ -171,10 +171,8 @@ impl<'a> Tick<'a> {
             now >= retiring.not_before
                 && (idle(&retiring.revision) || now >= retiring.not_before + IN_FLIGHT_MAX)
         };
-        let (used, rest): (Vec<_>, Vec<_>) =
-            self.state.retiring.clone().into_iter().partition(|retiring| in_use(&retiring.revision));
-        drop(used);
-        let (going, staying): (Vec<_>, Vec<_>) = rest.into_iter().partition(goes);
+        let unused = self.state.retiring.iter().filter(|retiring| !in_use(&retiring.revision)).cloned();
+        let (going, staying): (Vec<_>, Vec<_>) = unused.partition(goes);
         self.state.retiring = staying;
         for retiring in going {
             self.scale(&retiring.revision, 0);

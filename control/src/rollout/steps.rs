@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use watershed_config::model::{
-    Analyses, CanaryScale, HeaderRoute, Preview, Rollout, Share, StepAction, Sticky, Strategy,
+    Analyses, CanaryScale, HeaderRoute, Preview, Rollout, Share, StepAction, Strategy,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -156,17 +156,16 @@ pub fn compares(spec: &Rollout, weight: u32) -> Result<(), &'static str> {
     if !spec.judge.enabled {
         return Err("the judge is switched off");
     }
-    match &spec.strategy {
-        Strategy::BlueGreen(_) => return Err("no comparison: blue-green moves all requests at once"),
-        Strategy::RollingUpdate(_) | Strategy::Canary(_) => {}
+    if matches!(spec.strategy, Strategy::BlueGreen(_)) {
+        return Err("no comparison: blue-green moves all requests at once");
     }
-    match &spec.sticky {
-        Some(Sticky::Header(_) | Sticky::Cookie(_) | Sticky::ClientAddress) => {
-            Err("no comparison: traffic is sticky, so users and not requests are divided at random")
-        }
-        None if weight == 0 => Err("no comparison: the revision has no share yet"),
-        None if weight >= Share::WHOLE.millionths() => Err("no comparison: the revision has everything"),
-        None => Ok(()),
+    if spec.sticky.is_some() {
+        return Err("no comparison: traffic is sticky, so users and not requests are divided at random");
+    }
+    match weight {
+        0 => Err("no comparison: the revision has no share yet"),
+        weight if weight >= Share::WHOLE.millionths() => Err("no comparison: the revision has everything"),
+        _ => Ok(()),
     }
 }
 

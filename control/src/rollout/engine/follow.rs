@@ -146,12 +146,9 @@ impl Tick<'_> {
         };
         let Some(run) = &self.state.run else { return };
         let mut args = analyses.args.clone();
-        for (name, value) in [
-            ("stable-revision", &*run.from),
-            ("canary-revision", &*run.revision),
-            ("service", &*self.spec.service.name),
-            ("namespace", &*self.spec.service.namespace),
-        ] {
+        let service = &self.spec.service;
+        let given = [&*run.from, &*run.revision, &*service.name, &*service.namespace];
+        for (name, value) in Analyses::GIVEN.into_iter().zip(given) {
             args.entry(name.into()).or_insert_with(|| value.into());
         }
         let started = analysis::Run::start(&templates, &args, self.now);
