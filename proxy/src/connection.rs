@@ -61,7 +61,6 @@ trait Graceful: Future<Output = hyper::Result<()>> {
 /// Serves a connection that was accepted until it ends. It counts as open before this returns, so that whoever waits for the
 /// last one does not miss it.
 pub(crate) fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, bind: usize) {
-    let _ = stream.set_nodelay(true);
     spawn(worker, stream, Guest { _place: worker.places.take(), peer, bind, has_spoken: false });
 }
 
@@ -89,13 +88,13 @@ fn spawn(worker: &Rc<Worker>, stream: TcpStream, guest: Guest) {
 async fn run(
     worker: &Rc<Worker>,
     state: &Rc<ConnState>,
-    stream: TcpStream,
+    mut stream: TcpStream,
     has_spoken: bool,
 ) -> Option<(TcpStream, bool)> {
     let ahead = if has_spoken {
         Vec::new()
     } else {
-        match first_bytes(&worker.shared.limits, state, &stream).await {
+        match first_bytes(&worker.shared.limits, state, &mut stream).await {
             First::Bytes(bytes) => bytes,
             First::Silence => return Some((stream, false)),
             // Port scans and load balancers' checks.

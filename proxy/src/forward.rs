@@ -89,6 +89,9 @@ impl Trip {
         let ends_with_head = incoming.is_end_stream();
         let said =
             prepare_head(&worker, conn, &mut parts, seen, (&to.rule, arm), ends_with_head, &mut record);
+        if said.close && ends_with_head {
+            conn.client_is_done();
+        }
         let over_http1 =
             backend.endpoints.first().is_none_or(|(endpoint, _)| endpoint.id.protocol == AppProtocol::Http1);
         let upgrade = match (said.upgrade.as_ref().and_then(headers::upgradable), on_client) {

@@ -78,6 +78,8 @@ impl Seen {
 pub(crate) struct HopByHop {
     /// The protocol to upgrade to, if `Connection` named `upgrade`.
     pub(crate) upgrade: Option<HeaderValue>,
+    /// `Connection: close`: the sender's last message on this connection.
+    pub(crate) close: bool,
     /// `TE: trailers`: the sender can take trailers.
     pub(crate) te_trailers: bool,
 }
@@ -111,6 +113,8 @@ fn remove_named_by_connection(headers: &mut HeaderMap, said: &mut HopByHop) {
     for name in lines.iter().flat_map(names) {
         if name.eq_ignore_ascii_case("upgrade") {
             said.upgrade = headers.get(UPGRADE).cloned();
+        } else if name.eq_ignore_ascii_case("close") {
+            said.close = true;
         } else if let Ok(name) = HeaderName::from_bytes(name.as_bytes())
             && may_be_named_by_connection(&name)
         {
@@ -196,20 +200,15 @@ pub(crate) fn set_for_next_hop(
 /// What is said of the client to the endpoint, prepared once per connection.
 #[derive(Debug)]
 pub(crate) struct Client {
+    ip: IpAddr,
     address: HeaderValue,
-    /// The `for` and `proto` of a `Forwarded` element.
-    forwarded: String,
 }
 
 impl Client {
     pub(crate) fn new(ip: IpAddr) -> Self {
         let ip = ip.to_canonical();
-        let forwarded = match ip {
-            IpAddr::V4(ip) => format!("for={ip};proto=http"),
-            IpAddr::V6(ip) => format!("for=\"[{ip}]\";proto=http"),
-        };
         let address = HeaderValue::try_from(ip.to_string()).expect("an IP address is a valid header value");
-        Self { address, forwarded }
+        Self { ip, address }
     }
 
     /// Appends `X-Forwarded-For`, sets `X-Forwarded-Proto` and `-Host` where nobody did before, and extends `Forwarded`
@@ -227,9 +226,16 @@ impl Client {
             headers.insert(X_FORWARDED_HOST, host.clone());
         }
         if seen.any(Seen::FORWARDED) {
-            let element = HeaderValue::try_from(&self.forwarded).expect("made of an IP address and tokens");
-            headers.append(FORWARDED, element);
+            headers.append(FORWARDED, self.forwarded_element());
         }
+    }
+
+    fn forwarded_element(&self) -> HeaderValue {
+        let element = match self.ip {
+            IpAddr::V4(ip) => format!("for={ip};proto=http"),
+            IpAddr::V6(ip) => format!("for=\"[{ip}]\";proto=http"),
+        };
+        HeaderValue::try_from(element).expect("made of an IP address and tokens")
     }
 
     fn append_forwarded_for(&self, headers: &mut HeaderMap) {
@@ -360,7 +366,7 @@ mod tests {
         assert_eq!(map, headers(&[("x-public", "2")]));
         assert_eq!(
             said,
-            HopByHop { upgrade: None, te_trailers: true },
+            HopByHop { upgrade: None, close: true, te_trailers: true },
             "an upgrade that Connection does not name is none"
         );
     }

@@ -41,6 +41,8 @@ pub(crate) struct Activity {
     lingering: AtomicBool,
     /// Whether our side is being closed.
     closing: AtomicBool,
+    /// Whether the other side has said that it will send nothing more.
+    silent: AtomicBool,
 }
 
 impl Default for Activity {
@@ -51,6 +53,7 @@ impl Default for Activity {
             blocked: AtomicBool::new(false),
             lingering: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
         }
     }
 }
@@ -79,6 +82,15 @@ impl Activity {
     /// Makes the end of the stream wait for bytes that nobody will read.
     pub(crate) fn linger(&self) {
         self.lingering.store(true, Relaxed);
+    }
+
+    /// Spares the end of the stream to look for bytes that nobody will read: none will come.
+    pub(crate) fn expect_nothing(&self) {
+        self.silent.store(true, Relaxed);
+    }
+
+    fn expects_nothing(&self) -> bool {
+        self.silent.load(Relaxed) && !self.lingering.load(Relaxed)
     }
 
     /// Whether our side of the stream is closed or about to be.
@@ -276,7 +288,12 @@ impl Write for Io {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingers.is_none() {
-            self.stream.inner().activity.closing.store(true, Relaxed);
+            let activity = &self.stream.inner().activity;
+            activity.closing.store(true, Relaxed);
+            if activity.expects_nothing() {
+                // The socket is about to be closed, which ends our side as well, with two calls less.
+                return Poll::Ready(Ok(()));
+            }
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
         self.poll_linger(cx).map(Ok)

@@ -92,6 +92,9 @@ fn listen(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
+    // Inherited by what is accepted, which saves a call for each connection. Nagle's algorithm would hold back the tail of a
+    // response for a delayed acknowledgement.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
@@ -191,5 +194,18 @@ async fn pause_after(worker: &Worker, error: &io::Error) {
         }
         worker.cells().accept_paused.add(1);
         tokio::time::sleep(OUT_OF_FILES_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_accepted_sends_without_delay() {
+        let listener = TcpListener::from(listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true).unwrap());
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        assert!(listener.accept().unwrap().0.nodelay().unwrap());
     }
 }

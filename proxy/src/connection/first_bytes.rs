@@ -1,7 +1,12 @@
 //! Waiting for a client's first bytes, which tell HTTP/1.1 and HTTP/2 with prior knowledge apart (RFC 9113 section 3.3).
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -24,22 +29,24 @@ pub(super) enum First {
     End,
 }
 
+/// What came first.
+enum Came {
+    /// This many bytes; none at the end.
+    Bytes(usize),
+    Order(Order),
+}
+
 /// Waits for the first bytes and reads until it is clear which protocol the client speaks.
-pub(super) async fn first_bytes(limits: &Limits, state: &ConnState, stream: &TcpStream) -> First {
+pub(super) async fn first_bytes(limits: &Limits, state: &ConnState, stream: &mut TcpStream) -> First {
     let mut bytes = Vec::new();
     while bytes.is_empty() {
-        // Nothing is allocated for a client that has not said anything yet.
-        match readable_or_ordered(state, stream).await {
-            Ok(None) => {}
-            Err(_) | Ok(Some(Order::Kill(_))) => return First::End,
-            Ok(Some(order)) if socket::peek(state.fd) == Queue::Empty => {
+        match poll_fn(|cx| poll_bytes_or_order(state, stream, &mut bytes, cx)).await {
+            Ok(Came::Bytes(0) | Came::Order(Order::Kill(_))) | Err(_) => return First::End,
+            Ok(Came::Order(order)) if socket::peek(state.fd) == Queue::Empty => {
                 return if order == Order::Park { First::Silence } else { First::End };
             }
-            // Its first bytes came before the order did, and are about to be noticed.
-            Ok(Some(_)) => continue,
-        }
-        if read_more(stream, &mut bytes).is_none() {
-            return First::End;
+            // After an order whose first bytes came before it did, they are about to be noticed.
+            Ok(Came::Bytes(_) | Came::Order(_)) => {}
         }
     }
     match rest_of_preface(limits, stream, &mut bytes).await {
@@ -49,36 +56,34 @@ pub(super) async fn first_bytes(limits: &Limits, state: &ConnState, stream: &Tcp
 }
 
 /// Reads on as long as this may become an HTTP/2 preface; `None` if it ends or takes too long before that is clear.
-async fn rest_of_preface(limits: &Limits, stream: &TcpStream, bytes: &mut Vec<u8>) -> Option<()> {
+async fn rest_of_preface(limits: &Limits, stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<()> {
     let end = Instant::now() + limits.head_timeout;
     while bytes.len() < PREFACE.len() && PREFACE.starts_with(bytes) {
-        tokio::time::timeout_at(end, stream.readable()).await.ok()?.ok()?;
-        read_more(stream, bytes)?;
+        let more = poll_fn(|cx| poll_bytes(stream, bytes, cx));
+        let count = tokio::time::timeout_at(end, more).await.ok()?.ok()?;
+        (count > 0).then_some(())?;
     }
     Some(())
 }
 
-/// Waits until there may be something to read, be it the end, or there is an order.
-async fn readable_or_ordered(state: &ConnState, stream: &TcpStream) -> io::Result<Option<Order>> {
-    tokio::select! {
-        biased;
-        ready = stream.readable() => ready.map(|()| None),
-        order = state.ordered() => Ok(Some(order)),
+fn poll_bytes_or_order(
+    state: &ConnState,
+    stream: &mut TcpStream,
+    bytes: &mut Vec<u8>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Came>> {
+    match poll_bytes(stream, bytes, cx) {
+        Poll::Ready(read) => Poll::Ready(read.map(Came::Bytes)),
+        Poll::Pending => state.poll_order(cx).map(|order| Ok(Came::Order(order))),
     }
 }
 
-/// Reads what is there, if anything; `None` at the end.
-fn read_more(stream: &TcpStream, bytes: &mut Vec<u8>) -> Option<()> {
-    bytes.reserve_exact(FIRST_READ - bytes.len().min(FIRST_READ));
-    match stream.try_read_buf(bytes) {
-        Ok(0) => None,
-        Ok(_) => Some(()),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            if bytes.is_empty() {
-                *bytes = Vec::new();
-            }
-            Some(())
-        }
-        Err(_) => None,
-    }
+/// Reads what is there into room on the stack: nothing is allocated for a client that has not said anything yet. How many bytes
+/// there were; none at the end.
+fn poll_bytes(stream: &mut TcpStream, bytes: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    let mut space = [MaybeUninit::uninit(); FIRST_READ];
+    let mut read = ReadBuf::uninit(&mut space);
+    ready!(Pin::new(stream).poll_read(cx, &mut read))?;
+    bytes.extend_from_slice(read.filled());
+    Poll::Ready(Ok(read.filled().len()))
 }

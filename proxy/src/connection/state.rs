@@ -2,11 +2,10 @@
 //! what it asked for.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
@@ -152,6 +151,11 @@ impl ConnState {
         }
     }
 
+    /// The client has said that this request, which ended with its head, is its last (RFC 9112 section 9.6).
+    pub(crate) fn client_is_done(&self) {
+        self.activity.expect_nothing();
+    }
+
     /// Makes the response that is being made the last one of an HTTP/1.1 connection.
     pub(crate) fn make_last(&self) {
         self.is_last.set(true);
@@ -289,15 +293,12 @@ impl ConnState {
     }
 
     /// Waits for an order and takes it.
-    pub(super) async fn ordered(&self) -> Order {
-        poll_fn(|cx| {
-            self.remember(cx.waker());
-            match self.take_order() {
-                Order::None => Poll::Pending,
-                order => Poll::Ready(order),
-            }
-        })
-        .await
+    pub(super) fn poll_order(&self, cx: &mut Context<'_>) -> Poll<Order> {
+        self.remember(cx.waker());
+        match self.take_order() {
+            Order::None => Poll::Pending,
+            order => Poll::Ready(order),
+        }
     }
 
     pub(super) fn is_idle(&self) -> bool {

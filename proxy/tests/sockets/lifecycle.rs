@@ -1,6 +1,6 @@
 //! Beginning and end: addresses that come and go, and a process that leaves without losing a request.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -54,6 +54,24 @@ fn what_is_in_flight_finishes_and_says_close_and_idle_clients_are_closed_at_once
     assert_eq!((answer.text(), answer.header("connection")), ("held", Some("close")));
     waiting.expect_close();
     assert_eq!(draining.join().unwrap(), Drained { cut: 0 });
+}
+
+#[test]
+fn a_client_that_said_it_is_done_gets_its_whole_answer_and_a_clean_end() {
+    let long = "x".repeat(4 << 20);
+    let pod = Pod::start(move |conn| {
+        while conn.request().is_some() {
+            conn.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{long}", long.len()));
+        }
+    });
+    let proxy = TestProxy::serving(one_pod(&pod));
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    // Its answer does not fit into the socket's buffers, so that its end is still there when the proxy has let go.
+    std::thread::sleep(ms(50));
+    let answer = client.answer();
+    assert_eq!((answer.body.len(), answer.header("connection")), (4 << 20, Some("close")));
+    assert_eq!(client.stream.read(&mut [0]).unwrap(), 0, "an end, and no reset");
 }
 
 #[test]
