@@ -1,10 +1,11 @@
 //! The composition root of `watershed run`: the only place that knows control and proxy.
 //!
 //! Threads: the main one runs control (sources, probes, compiling) and listens to signals, one serves the admin address, one
-//! writes the request log, and the rest are the proxy's workers. Snapshots go from control to the proxy through a `watch`
-//! channel, last value wins.
+//! writes the request log, and the rest are the proxy's workers. All but the last two kinds give way to the workers
+//! ([`priority`]). Snapshots go from control to the proxy through a `watch` channel, last value wins.
 
 mod logging;
+mod priority;
 mod signals;
 
 use std::process::ExitCode;
@@ -56,13 +57,15 @@ async fn run_until_signal(args: RunArgs) -> anyhow::Result<ExitCode> {
     let state = Arc::new(AdminState::new());
     let options = control_options(&args)?;
     let access = Access::over(options.state_dir.as_ref());
+    let mut proxy = Proxy::start(&settings(&args, workers)).context("cannot start the workers")?;
+    // After the workers, which would inherit it, and before every other thread, which shall.
+    priority::give_way();
     let admin = admin::start(args.admin, Arc::clone(&state), access)?;
     tracing::info!(address = %admin.address, "admin");
     let running = match driver::start(options).await {
         Ok(running) => running,
         Err(error) => return Ok(refuse(&error)),
     };
-    let mut proxy = Proxy::start(&settings(&args, workers)).context("cannot start the workers")?;
     let Running { mut snapshots, status, reload, rollouts, mut driver } = running;
     state.connect_rollouts(rollouts);
     let first = snapshots.borrow_and_update().clone();

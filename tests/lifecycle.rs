@@ -172,3 +172,35 @@ fn usage_errors_exit_with_2() {
     let ended = Start::over(manifests.path()).args(&["--log", "=,=nonsense="]).end();
     assert_eq!(ended.code, Some(2), "{}", ended.log);
 }
+
+/// Name and niceness (field 19 of `proc_pid_stat(5)`) of every thread.
+#[cfg(target_os = "linux")]
+fn threads(pid: u32) -> Vec<(String, i32)> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    // A thread may end while it is looked at.
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok());
+    let parse = |stat: String| {
+        let (name, rest) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
+        // What follows the name begins with field 3.
+        (name.to_owned(), rest.split_whitespace().nth(19 - 3).unwrap().parse().unwrap())
+    };
+    stats.map(parse).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn every_thread_that_no_request_needs_is_nicer_than_the_workers() {
+    let pod = Pod::start("hello-a");
+    let manifests = hello(&pod);
+    let watershed = Watershed::run(manifests.path());
+    let threads = threads(watershed.pid());
+    let needed = |name: &str| name.starts_with("ws-worker-") || name == "ws-log";
+    let nice_of = |needs: bool| threads.iter().filter(move |(name, _)| needed(name) == needs);
+    let of_workers = nice_of(true).map(|(_, nice)| *nice).max().unwrap();
+    for (name, nice) in nice_of(false) {
+        assert!(*nice > of_workers, "{name} is no nicer than the workers: {threads:?}");
+    }
+    for name in ["watershed", "ws-admin", "last-good"] {
+        assert!(nice_of(false).any(|(found, _)| found == name), "the look is broken: {threads:?}");
+    }
+}

@@ -12,6 +12,8 @@ use crate::world::{World, slice_file, slice_text};
 
 /// After it is ready, for what its start still has to write.
 const SETTLE: Duration = Duration::from_millis(500);
+/// From there until the first poll of the directory (5 s) is over, with which the allocator gives back what the start left over.
+const REST: Duration = Duration::from_secs(6);
 /// Changes of one endpoint, and the time between two: more than the debounce, so that each is a swap of its own.
 const CHANGES: usize = 20;
 const EVERY: Duration = Duration::from_millis(150);
@@ -23,6 +25,8 @@ pub(crate) struct Resident {
     /// Pages of files, above all of its program: clean, and shared with whoever else runs it.
     files: f64,
     peak: f64,
+    /// Own and files once it has rested.
+    rested: f64,
     /// Own and files after all changes.
     later: f64,
 }
@@ -45,7 +49,7 @@ impl Resident {
                 / 1e6
         };
         let (own, files) = (mb("RssAnon:"), mb("RssFile:"));
-        Ok(Self { own, files, peak: mb("VmHWM:"), later: own + files })
+        Ok(Self { own, files, peak: mb("VmHWM:"), rested: own + files, later: own + files })
     }
 
     pub(crate) fn total(&self) -> f64 {
@@ -54,17 +58,20 @@ impl Resident {
 
     pub(crate) fn show(&self) -> String {
         format!(
-            "{:.1} MB resident after the start ({:.1} its own, {:.1} of files), {:.1} at most, {:.1} later",
+            "{:.1} MB resident after the start ({:.1} its own, {:.1} of files), {:.1} at rest, {:.1} at most, \
+             {:.1} later",
             self.total(),
             self.own,
             self.files,
+            self.rested,
             self.peak,
             self.later,
         )
     }
 
     pub(crate) fn json(&self) -> Value {
-        json!({ "own_mb": self.own, "files_mb": self.files, "peak_mb": self.peak, "later_mb": self.later })
+        json!({ "own_mb": self.own, "files_mb": self.files, "rested_mb": self.rested,
+            "peak_mb": self.peak, "later_mb": self.later })
     }
 }
 
@@ -79,15 +86,21 @@ pub(crate) fn examples(program: &Path) -> Outcome<Resident> {
         }
         Ok(())
     })?;
+    rest(watershed.process.pid())
+}
+
+/// What is resident after the start, and after a rest.
+fn rest(pid: u32) -> Outcome<Resident> {
     thread::sleep(SETTLE);
-    Resident::of(watershed.process.pid())
+    let started = Resident::of(pid)?;
+    thread::sleep(REST);
+    Ok(Resident { rested: Resident::of(pid)?.total(), ..started })
 }
 
 pub(crate) fn measure(world: World, program: &Path) -> Outcome<Running> {
     let watershed = Watershed::start_with(program, None, |directory, port| world.write(directory, port))?;
     let pid = watershed.process.pid();
-    thread::sleep(SETTLE);
-    let mut resident = Resident::of(pid)?;
+    let mut resident = rest(pid)?;
     let before = process::cpu_time(pid)?;
     for change in 0..CHANGES {
         // A name that begins with a dot is not read.

@@ -15,7 +15,7 @@ use crate::problem::{Severity, Spot};
 use crate::yaml::{Entry, KeyFlaw, Node, Value};
 
 pub(crate) use choice::Choice;
-pub(crate) use read::quoted;
+pub(crate) use read::{lower_each, quoted};
 pub(crate) use sink::{PROBLEMS_MAX, Sink, Source};
 
 /// A value with its path and place.

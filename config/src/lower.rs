@@ -55,6 +55,8 @@ pub(crate) fn lower(node: &Node, source: &Source<'_>) -> Lowered {
         sink.report(Severity::Error, node.spot, "", "the object cannot be read", "please report this");
     }
     let object = object.filter(|_| !sink.failed());
+    // The same, but its strings are the object's.
+    let id = object.as_ref().map(|object| object.id().clone()).or(id);
     Lowered { id, object, problems: sink.into_problems() }
 }
 

@@ -14,7 +14,7 @@ mod writer;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,8 @@ pub(crate) use writer::Writer;
 const FILE_NAME: &str = "last-good.jsonl";
 /// Below this size the file is never written anew, in bytes.
 const COMPACTION_BYTES_MIN: u64 = 1 << 20;
+/// How much is gathered for one write, in bytes.
+const BUFFER_BYTES: usize = 64 << 10;
 /// The longest line that is read: an object is part of a manifest, whose size is limited, escaped at worst sixfold.
 const LINE_BYTES_MAX: u64 = 6 * crate::source::walk::FILE_BYTES_MAX;
 
@@ -100,23 +102,28 @@ impl Store {
 
     /// Writes changes, all or (after an error) none of them as far as a later reader is concerned.
     pub(crate) fn write(&mut self, edits: &[StoreEdit]) -> io::Result<()> {
-        let mut text = Vec::new();
         let mut lines = Vec::new();
+        let mut size = self.size;
+        // At the first start it is everything: never all of it in memory at once.
+        let mut writer = BufWriter::with_capacity(BUFFER_BYTES, &self.file);
         for edit in edits {
             let Some(NewLine { id, bytes, content }) = self.line(edit)? else { continue };
-            let offset = self.size + text.len() as u64;
-            let length = bytes.len() as u64;
-            text.extend_from_slice(&bytes);
+            if lines.is_empty() {
+                // Behind an append that failed halfway there may be half a line.
+                self.file.set_len(self.size)?;
+            }
+            let (offset, length) = (size, bytes.len() as u64);
+            writer.write_all(&bytes)?;
+            size += length;
             lines.push((id, content.map(|content| Line { offset, length, content })));
         }
-        if text.is_empty() {
+        writer.flush()?;
+        drop(writer);
+        if lines.is_empty() {
             return Ok(());
         }
-        // Behind an append that failed halfway there may be half a line.
-        self.file.set_len(self.size)?;
-        self.file.write_all(&text)?;
         self.file.sync_data()?;
-        self.size += text.len() as u64;
+        self.size = size;
         for (id, line) in lines {
             match line {
                 Some(line) => self.lines.insert(id.clone(), line),

@@ -166,6 +166,8 @@ impl<'a> Resolver<'a> {
         }
         found.sort_by(|a, b| (a.id.address, a.state, &a.id.uid).cmp(&(b.id.address, b.state, &b.id.uid)));
         found.dedup_by(|a, b| a.id.address == b.id.address);
+        // Kept as long as the snapshot is: no more places than that.
+        endpoints.reserve_exact(found.len());
         let taken: HashSet<SocketAddr> = endpoints.iter().map(|endpoint| endpoint.id.address).collect();
         endpoints.extend(found.into_iter().filter(|endpoint| !taken.contains(&endpoint.id.address)));
     }

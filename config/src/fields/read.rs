@@ -203,6 +203,14 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// What the items are lowered to, without those that cannot be. As many places as items: collecting what may be left out begins
+/// with four, and a world of thousands of routes is made of lists of one or two.
+pub(crate) fn lower_each<'a, T>(items: &[At<'a>], lower: impl FnMut(&At<'a>) -> Option<T>) -> Vec<T> {
+    let mut lowered = Vec::with_capacity(items.len());
+    lowered.extend(items.iter().filter_map(lower));
+    lowered
+}
+
 /// Longest value that a message repeats, in characters.
 const QUOTED_MAX: usize = 60;
 

@@ -1,10 +1,11 @@
 //! `discovery.k8s.io/v1` `EndpointSlice`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::meta::Metadata;
 use super::{names, service};
-use crate::fields::{At, Fields, quoted};
+use crate::fields::{At, Fields, lower_each, quoted};
 use crate::model::{EndpointSlice, ObjectName, SliceEndpoint, SlicePort};
 use crate::problem::Spot;
 
@@ -25,13 +26,12 @@ enum Family {
 pub(super) fn lower(root: &Fields<'_>, metadata: Option<Metadata>) -> Option<EndpointSlice> {
     let family =
         root.require("addressType", "write `addressType: IPv4` (or IPv6)").and_then(|at| address_family(&at));
-    let ports = root.items_up_to("ports", PORTS_MAX).iter().filter_map(port).collect::<Vec<_>>();
+    let ports = lower_each(&root.items_up_to("ports", PORTS_MAX), port);
     distinct_names(&root.items("ports"));
     let namespace = metadata.as_ref().map(|metadata| metadata.meta.name().namespace.clone());
+    let namespace = namespace.unwrap_or_default();
     let items = root.items_up_to("endpoints", ENDPOINTS_MAX);
-    let endpoints =
-        items.iter().filter_map(|item| endpoint(item, family, namespace.as_deref().unwrap_or_default()));
-    let endpoints = endpoints.collect();
+    let endpoints = lower_each(&items, |item| endpoint(item, family, &namespace));
     root.finish();
     let meta = metadata?.meta;
     let service = meta.labels.get(SERVICE_LABEL);
@@ -102,7 +102,7 @@ fn distinct_names(items: &[At<'_>]) {
     }
 }
 
-fn endpoint(item: &At<'_>, family: Option<Family>, namespace: &str) -> Option<SliceEndpoint> {
+fn endpoint(item: &At<'_>, family: Option<Family>, namespace: &Arc<str>) -> Option<SliceEndpoint> {
     let fields = item.fields()?;
     let list = fields.require("addresses", "list the endpoint's address");
     let addresses = list.as_ref().map(|list| addresses(list, family)).unwrap_or_default();
@@ -165,11 +165,11 @@ fn conditions(at: &At<'_>) -> Option<Conditions> {
     Some(conditions)
 }
 
-fn target(at: &At<'_>, namespace: &str) -> Option<ObjectName> {
+fn target(at: &At<'_>, namespace: &Arc<str>) -> Option<ObjectName> {
     let fields = at.fields()?;
     let kind = fields.string("kind").unwrap_or_default();
     let name = fields.string("name");
-    let namespace = fields.string("namespace").unwrap_or(namespace);
+    let namespace = fields.string("namespace").map_or_else(|| Arc::clone(namespace), Into::into);
     fields.ignore(&["apiVersion", "fieldPath", "resourceVersion", "uid"]);
     fields.finish();
     (kind == "Pod").then(|| name.map(|name| ObjectName::new(namespace, name)))?

@@ -10,7 +10,7 @@ mod rules;
 
 use super::meta::Metadata;
 use super::names::{self, Wildcard};
-use crate::fields::Fields;
+use crate::fields::{Fields, lower_each};
 use crate::model::{Hostname, HttpRoute};
 
 const HOSTNAMES_MAX: usize = 16;
@@ -34,6 +34,5 @@ pub(super) fn lower(root: &Fields<'_>, metadata: Option<Metadata>) -> Option<Htt
 
 fn hostnames(spec: &Fields<'_>) -> Vec<Hostname> {
     let items = spec.items_up_to("hostnames", HOSTNAMES_MAX);
-    let names = items.iter().filter_map(|item| names::hostname(item, Wildcard::Allowed));
-    names.map(Hostname::parse).collect()
+    lower_each(&items, |item| names::hostname(item, Wildcard::Allowed).map(Hostname::parse))
 }

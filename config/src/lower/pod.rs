@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 
 use super::meta::Metadata;
 use super::{names, probe};
-use crate::fields::{At, Fields};
+use crate::fields::{At, Fields, lower_each};
 use crate::model::{ContainerPort, Pod, Probe};
 use crate::yaml::Value;
 
@@ -90,7 +90,7 @@ fn containers(spec: &Fields<'_>) -> Vec<Container> {
 
 fn container(item: &At<'_>) -> Option<Container> {
     let fields = item.fields()?;
-    let ports: Vec<ContainerPort> = fields.items("ports").iter().filter_map(port).collect();
+    let ports = lower_each(&fields.items("ports"), port);
     let probe = fields.get("readinessProbe").and_then(|at| probe::lower(&at, &ports));
     Some(Container { ports, probe })
 }

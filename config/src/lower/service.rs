@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 
 use super::meta::Metadata;
 use super::{labels, names};
-use crate::fields::{At, Fields, quoted};
+use crate::fields::{At, Fields, lower_each, quoted};
 use crate::model::{AppProtocol, Service, ServicePort, ServiceType, TargetPort};
 use crate::yaml::Value;
 
@@ -106,7 +106,7 @@ fn ports(spec: &Fields<'_>, may_be_empty: bool, service_type: ServiceType) -> Ve
     }
     let several = items.len() > 1;
     let mut seen = Seen::default();
-    items.iter().filter_map(|item| port(item, several, service_type, &mut seen)).collect()
+    lower_each(&items, |item| port(item, several, service_type, &mut seen))
 }
 
 /// What must not occur twice among a Service's ports, with the line of the first.

@@ -59,8 +59,8 @@ pub enum ParentKind {
 pub struct HttpRouteRule {
     /// `name`, if given.
     pub name: Option<Arc<str>>,
-    /// Alternatives, any of which selects the rule; never empty (the default is every path).
-    pub matches: Vec<HttpMatch>,
+    /// Alternatives, any of which selects the rule; never empty (the default is every path). Shared with every snapshot.
+    pub matches: Vec<Arc<HttpMatch>>,
     /// Filters in the order written.
     pub filters: Vec<Filter>,
     /// Where the traffic goes. Empty without a redirect answers 500, as Gateway API says.

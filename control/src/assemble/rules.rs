@@ -75,7 +75,7 @@ impl<'a> Rules<'a, '_> {
             });
             all.extend(rule.matches.iter().map(|matcher| Ranked {
                 rank: matcher.rank(),
-                candidate: Candidate { matcher: Arc::new(matcher.clone()), rule: Arc::clone(&compiled) },
+                candidate: Candidate { matcher: Arc::clone(matcher), rule: Arc::clone(&compiled) },
             }));
         }
         all

@@ -427,7 +427,8 @@ impl Ledger {
 
 /// Adds a file to those that claim an object, in byte order (`Path`'s own order compares component by component).
 fn offer(offers: &mut BTreeMap<ObjectId, Vec<Arc<Path>>>, id: &ObjectId, path: &Arc<Path>) {
-    let paths = offers.entry(id.clone()).or_default();
+    // There is hardly ever a second.
+    let paths = offers.entry(id.clone()).or_insert_with(|| Vec::with_capacity(1));
     let bytes = |path: &Arc<Path>| path.as_os_str().as_encoded_bytes().to_vec();
     if let Err(index) = paths.binary_search_by_key(&bytes(path), bytes) {
         paths.insert(index, Arc::clone(path));

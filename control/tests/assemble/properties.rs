@@ -138,7 +138,7 @@ fn check_endpoints(endpoints: &[Endpoint]) {
 
 /// Gateway API's order of precedence, written down as it reads there.
 fn naive_precedence(route: &HttpRoute, rule: usize, index: usize) -> impl Ord + use<> {
-    let HttpMatch { path, method, headers, query } = &route.rules[rule].matches[index];
+    let HttpMatch { path, method, headers, query } = &*route.rules[rule].matches[index];
     let path = match path {
         PathMatch::Exact(_) => (0, Reverse(0)),
         PathMatch::Regex(_) => (1, Reverse(0)),

@@ -225,7 +225,7 @@ pub(crate) fn rule(matches: &str, backends: &str) -> HttpRouteRule {
     };
     HttpRouteRule {
         name: None,
-        matches: list(matches).map(matcher).collect(),
+        matches: list(matches).map(|text| Arc::new(matcher(text))).collect(),
         filters: vec![],
         backends: list(backends).map(backend).collect(),
         timeouts: Timeouts::default(),

@@ -45,11 +45,11 @@ impl PathMap {
     pub(crate) fn push(&mut self, candidate: &Candidate, rule: Arc<Rule>) {
         let entry = Entry { conditions: Conditions::of(&candidate.matcher), rule };
         match &candidate.matcher.path {
-            PathMatch::Exact(path) => self.exact.entry_ref(&**path).or_default().push(entry),
+            PathMatch::Exact(path) => at(&mut self.exact, path).push(entry),
             PathMatch::Regex(pattern) => self.regex.push((pattern.clone(), entry)),
             PathMatch::Prefix(prefix) => {
                 self.prefix_length_max = self.prefix_length_max.max(prefix.len());
-                self.prefix.entry_ref(&**prefix).or_default().push(entry);
+                at(&mut self.prefix, prefix).push(entry);
             }
         }
     }
@@ -89,6 +89,11 @@ impl PathMap {
         let lists = self.exact.values().chain(self.prefix.values()).flatten();
         lists.chain(self.regex.iter().map(|(_, entry)| entry)).map(|entry| &entry.rule)
     }
+}
+
+/// The rules of a path. Nearly always there is one.
+fn at<'a>(map: &'a mut Map<Vec<Entry>>, path: &str) -> &'a mut Vec<Entry> {
+    map.entry_ref(path).or_insert_with(|| Vec::with_capacity(1))
 }
 
 /// The longest part of the path, no longer than `max`, that ends where an element ends.

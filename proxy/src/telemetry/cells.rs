@@ -1,10 +1,12 @@
 //! Counters that one worker writes and a scrape reads.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use http::StatusCode;
 use watershed_config::observation::{DURATION_BOUNDS_US, DurationCounts};
 
@@ -219,7 +221,9 @@ fn add_reason(sums: &mut Vec<(CodeClass, Reason, u64)>, class: CodeClass, reason
 #[derive(Debug)]
 pub struct SeriesSet {
     workers: usize,
-    series: Mutex<HashMap<SeriesKey, Kept>>,
+    hasher: RandomState,
+    /// By the key in the series: there are several to a route, and the key is most of each.
+    series: Mutex<HashTable<Kept>>,
 }
 
 #[derive(Debug)]
@@ -232,29 +236,28 @@ struct Kept {
 impl SeriesSet {
     /// None yet, for this many workers.
     pub fn new(workers: usize) -> Self {
-        Self { workers, series: Mutex::default() }
+        Self { workers, hasher: RandomState::default(), series: Mutex::default() }
     }
 
     /// The series with these labels: counters survive table swaps.
     pub fn get(&self, key: SeriesKey) -> Arc<Series> {
         let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = all.entry(key).or_insert_with_key(|key| Kept {
-            series: Arc::new(Series::new(key.clone(), self.workers)),
-            scrapes_unused: 0,
-        });
-        Arc::clone(&kept.series)
+        let hash = |key: &SeriesKey| self.hasher.hash_one(key);
+        let entry = all.entry(hash(&key), |kept| kept.series.key == key, |kept| hash(&kept.series.key));
+        let entry = entry
+            .or_insert_with(|| Kept { series: Arc::new(Series::new(key, self.workers)), scrapes_unused: 0 });
+        Arc::clone(&entry.get().series)
     }
 
     /// All series with their sums, for one scrape. What no table and no request holds any more is given out once more.
     pub fn scrape(&self) -> Vec<(SeriesKey, Sums)> {
         let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, kept| {
+        all.retain(|kept| {
             let unused = Arc::strong_count(&kept.series) == 1;
             kept.scrapes_unused = if unused { kept.scrapes_unused.saturating_add(1) } else { 0 };
             kept.scrapes_unused < 2
         });
-        let mut sums: Vec<_> =
-            all.values().map(|kept| (kept.series.key.clone(), kept.series.sums())).collect();
+        let mut sums: Vec<_> = all.iter().map(|kept| (kept.series.key.clone(), kept.series.sums())).collect();
         sums.sort_by(|(a, _), (b, _)| a.cmp(b));
         sums
     }

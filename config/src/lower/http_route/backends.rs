@@ -1,7 +1,9 @@
 //! `backendRefs`: the shares.
 
+use std::sync::Arc;
+
 use super::{filters, rules};
-use crate::fields::{At, Fields};
+use crate::fields::{At, Fields, lower_each};
 use crate::lower::names;
 use crate::model::{BackendRef, HttpMatch, ObjectName};
 
@@ -12,24 +14,24 @@ const WEIGHT_MAX: i64 = 1_000_000;
 /// The list's place and its entries.
 pub(super) fn lower<'a>(
     rule: &Fields<'a>,
-    namespace: &str,
-    matches: &[HttpMatch],
+    namespace: &Arc<str>,
+    matches: &[Arc<HttpMatch>],
 ) -> (Option<At<'a>>, Vec<BackendRef>) {
     let list = rule.get("backendRefs");
     let items = list.as_ref().map(|list| list.items_up_to(BACKENDS_MAX)).unwrap_or_default();
-    let backends = items.iter().filter_map(|item| backend(item, namespace, matches)).collect();
+    let backends = lower_each(&items, |item| backend(item, namespace, matches));
     (list, backends)
 }
 
-fn backend(item: &At<'_>, namespace: &str, matches: &[HttpMatch]) -> Option<BackendRef> {
+fn backend(item: &At<'_>, namespace: &Arc<str>, matches: &[Arc<HttpMatch>]) -> Option<BackendRef> {
     let fields = item.fields()?;
     let group = fields.string("group").unwrap_or_default();
     let kind = fields.get("kind").map_or(Some("Service"), |at| at.text(63));
     let name_at = fields.require("name", "write the name of the Service");
     let name = name_at.as_ref().and_then(|at| at.text(253));
     let namespace = match fields.get("namespace") {
-        Some(at) => names::label(&at),
-        None => Some(namespace),
+        Some(at) => names::label(&at).map(Into::into),
+        None => Some(Arc::clone(namespace)),
     };
     let is_service = group.is_empty() && kind == Some("Service");
     let port_at = if is_service {

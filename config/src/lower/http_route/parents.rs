@@ -1,6 +1,7 @@
 //! `parentRefs`: what the route attaches to.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use crate::fields::{At, Fields};
 use crate::lower::kinds::GATEWAY_GROUP;
@@ -10,7 +11,7 @@ use crate::yaml::Value;
 
 const PARENTS_MAX: usize = 32;
 
-pub(super) fn lower(spec: &Fields<'_>, namespace: &str) -> Vec<ParentRef> {
+pub(super) fn lower(spec: &Fields<'_>, namespace: &Arc<str>) -> Vec<ParentRef> {
     let items = spec.items_up_to("parentRefs", PARENTS_MAX);
     // A value that is no list was reported as such.
     let list = spec.get("parentRefs");
@@ -20,7 +21,7 @@ pub(super) fn lower(spec: &Fields<'_>, namespace: &str) -> Vec<ParentRef> {
             "name a Gateway: `parentRefs: [{name: my-gateway}]`",
         );
     }
-    let mut parents: Vec<ParentRef> = Vec::new();
+    let mut parents: Vec<ParentRef> = Vec::with_capacity(items.len());
     for item in &items {
         let Some(parent) = parent(item, namespace) else { continue };
         let at = At { spot: parent.spot, ..item.clone() };
@@ -30,14 +31,14 @@ pub(super) fn lower(spec: &Fields<'_>, namespace: &str) -> Vec<ParentRef> {
     parents
 }
 
-fn parent(item: &At<'_>, namespace: &str) -> Option<ParentRef> {
+fn parent(item: &At<'_>, namespace: &Arc<str>) -> Option<ParentRef> {
     let fields = item.fields()?;
     let group = fields.string("group").unwrap_or(GATEWAY_GROUP);
     let kind_at = fields.get("kind");
     let kind = kind_at.as_ref().map_or(Some("Gateway"), At::string);
     let namespace = match fields.get("namespace") {
-        Some(at) => names::label(&at),
-        None => Some(namespace),
+        Some(at) => names::label(&at).map(Into::into),
+        None => Some(Arc::clone(namespace)),
     };
     let name_at = fields.require("name", "write the name of the Gateway");
     let name = name_at.as_ref().and_then(|at| at.text(253));

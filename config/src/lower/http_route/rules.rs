@@ -1,12 +1,13 @@
 //! Rules: what is matched and what is done with it, and the conditions between the two.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::filters::{self, Filters};
 use super::matches::MATCHES_MAX;
 use super::{backends, matches};
-use crate::fields::{At, Fields, quoted};
+use crate::fields::{At, Fields, lower_each, quoted};
 use crate::lower::{durations, names};
 use crate::model::{
     BackendRef, Filter, HttpMatch, HttpRouteRule, PathMatch, PathRewrite, Redirect, Rewrite, Timeouts,
@@ -17,13 +18,13 @@ const RULES_MAX: usize = 16;
 /// Most matches of a whole route.
 const ROUTE_MATCHES_MAX: usize = 128;
 
-pub(super) fn lower(spec: &Fields<'_>, namespace: &str) -> Vec<HttpRouteRule> {
+pub(super) fn lower(spec: &Fields<'_>, namespace: &Arc<str>) -> Vec<HttpRouteRule> {
     let Some(list) = spec.get("rules") else {
         spec.at.warning(
             "the route has no rules: every request that reaches it is answered with 500",
             "add a rule with backendRefs",
         );
-        let matches = vec![matches::every_path()];
+        let matches = vec![Arc::new(matches::every_path())];
         let rule = HttpRouteRule {
             name: None,
             matches,
@@ -39,8 +40,7 @@ pub(super) fn lower(spec: &Fields<'_>, namespace: &str) -> Vec<HttpRouteRule> {
         list.error("the list of rules is empty", "add a rule with backendRefs, or remove the field");
     }
     let mut seen = HashMap::new();
-    let rules: Vec<HttpRouteRule> =
-        items.iter().filter_map(|item| rule(item, namespace, &mut seen)).collect();
+    let rules = lower_each(&items, |item| rule(item, namespace, &mut seen));
     let total: usize = rules.iter().map(|rule| rule.matches.len()).sum();
     if total > ROUTE_MATCHES_MAX {
         list.error(
@@ -51,12 +51,12 @@ pub(super) fn lower(spec: &Fields<'_>, namespace: &str) -> Vec<HttpRouteRule> {
     rules
 }
 
-fn rule(item: &At<'_>, namespace: &str, seen: &mut HashMap<String, u32>) -> Option<HttpRouteRule> {
+fn rule(item: &At<'_>, namespace: &Arc<str>, seen: &mut HashMap<String, u32>) -> Option<HttpRouteRule> {
     let fields = item.fields()?;
     let name = fields.get("name").and_then(|at| rule_name(&at, seen));
     let matches = match fields.items_up_to("matches", MATCHES_MAX) {
-        items if items.is_empty() => vec![matches::every_path()],
-        items => items.iter().map(matches::lower).collect::<Vec<_>>().into_iter().flatten().collect(),
+        items if items.is_empty() => vec![Arc::new(matches::every_path())],
+        items => lower_each(&items, |item| matches::lower(item).map(Arc::new)),
     };
     let filters_at = fields.get("filters");
     let filters = filters_at.as_ref().map(filters::lower).unwrap_or_default();
@@ -117,8 +117,8 @@ fn check_backends(item: &At<'_>, filters: &Filters<'_>, list: Option<&At<'_>>, b
 }
 
 /// `replacePrefixMatch` needs to know which prefix: exactly one match, by prefix.
-pub(super) fn check_prefix_rewrites(filters: &Filters<'_>, matches: &[HttpMatch]) {
-    if matches!(matches, [HttpMatch { path: PathMatch::Prefix(_), .. }]) {
+pub(super) fn check_prefix_rewrites(filters: &Filters<'_>, matches: &[Arc<HttpMatch>]) {
+    if matches!(matches, [only] if matches!(only.path, PathMatch::Prefix(_))) {
         return;
     }
     for (at, filter) in filters {
