@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -134,15 +134,6 @@ fn prepare_head(
     record: &mut Record,
 ) -> HopByHop {
     let said = headers::remove_seen_hop_by_hop(&mut parts.headers, seen);
-    if let Some(authority) = parts.uri.authority() {
-        // The target's authority is what the request is for, whatever Host says (RFC 9112 section 3.2.2).
-        let host = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host);
-        if let Ok(host) = HeaderValue::try_from(host) {
-            parts.headers.insert(HOST, host);
-        }
-        let target = parts.uri.path_and_query().cloned();
-        parts.uri = target.map(Uri::from).unwrap_or_default();
-    }
     if parts.version == Version::HTTP_2 {
         if seen.any(Seen::COOKIE) {
             headers::join_cookies(&mut parts.headers);
@@ -152,12 +143,8 @@ fn prepare_head(
             parts.headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
         }
     }
-    let host = parts.headers.get(HOST).cloned();
-    if host.is_none() {
-        // A client of HTTP/1.0; HTTP/1.1 demands one, if only an empty one (RFC 9112 section 3.2).
-        parts.headers.insert(HOST, HeaderValue::from_static(""));
-    }
-    conn.client.add_forwarded(&mut parts.headers, seen, host.as_ref());
+    let host = set_host(conn, parts);
+    conn.client.add_forwarded(&mut parts.headers, seen, host);
     record.set_request_id(headers::identify(&mut parts.headers, seen, || worker.random()));
     if worker.shared.marks.via {
         headers::add_via(&mut parts.headers, parts.version);
@@ -165,6 +152,23 @@ fn prepare_head(
     rewrite::apply_to_request(&rule.filters, rule.prefix_length, parts);
     rewrite::apply_to_request(&arm.filters, rule.prefix_length, parts);
     said
+}
+
+/// Makes the target's authority, if it has one, the `Host` by which alone the next hop is told what the request is for, and
+/// returns that. The target stays as it is.
+fn set_host(conn: &ConnState, parts: &mut Parts) -> Option<HeaderValue> {
+    let Some(authority) = parts.uri.authority() else {
+        let host = parts.headers.get(HOST).cloned();
+        if host.is_none() {
+            // A client of HTTP/1.0; HTTP/1.1 demands one, if only an empty one (RFC 9112 section 3.2).
+            parts.headers.insert(HOST, HeaderValue::from_static(""));
+        }
+        return host;
+    };
+    // It is what the request is for, whatever Host says (RFC 9112 section 3.2.2).
+    let host = conn.client.host(authority);
+    parts.headers.insert(HOST, host.clone());
+    Some(host)
 }
 
 fn expects_continue(parts: &Parts) -> bool {

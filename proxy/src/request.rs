@@ -74,12 +74,8 @@ fn begin(worker: Rc<Worker>, conn: &Rc<ConnState>, request: Request<Incoming>) -
     let facts = Facts {
         method: request.method().clone(),
         uri: request.uri().clone(),
-        host: request.headers().get(HOST).cloned(),
-        request_id: if seen.any(Seen::REQUEST_ID) {
-            request.headers().get(respond::REQUEST_ID_HEADER).cloned()
-        } else {
-            None
-        },
+        host: seen.value(Seen::HOST, HOST, request.headers()),
+        request_id: seen.value(Seen::REQUEST_ID, respond::REQUEST_ID_HEADER, request.headers()),
     };
     let mut record = Box::new(Record::new(Rc::clone(&worker), Rc::clone(conn), facts));
     let mut buffer = [0; HOST_LENGTH_MAX];
@@ -211,12 +207,14 @@ fn host_of<'b>(
     if seen.any(Seen::TRANSFER_ENCODING) && !headers::transfer_coding_is_plain(request.headers()) {
         return Err(Reason::UnsupportedTransferEncoding);
     }
-    let text = match headers::named_host(request.uri().authority(), request.headers()) {
+    let named = match request.uri().authority() {
+        Some(authority) if !seen.any(Seen::HOST) => Named::Target(authority),
+        authority => headers::named_host(authority, request.headers()),
+    };
+    let text = match named {
         // `host:port` alone is for CONNECT; as anything else it names no resource (RFC 9112 section 3.2.3).
         Named::Target(_) if request.uri().scheme().is_none() => return Err(Reason::BadRequest),
-        Named::Target(authority) => {
-            authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host)
-        }
+        Named::Target(authority) => headers::without_user(authority),
         Named::Header(host) => host,
         // HTTP/1.0 knew no Host.
         Named::Nothing if request.version() < Version::HTTP_11 => "",
