@@ -5,6 +5,7 @@
 
 mod body;
 mod conn;
+mod kept;
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -25,6 +26,7 @@ use crate::worker::Worker;
 pub(crate) use body::Body;
 use body::{Sending, Stopped};
 pub(super) use conn::{Http2, Openings};
+use kept::Kept;
 
 pub(super) async fn exchange(
     worker: &Rc<Worker>,
@@ -41,9 +43,11 @@ pub(super) async fn exchange(
         worker.cells().upstream_reused.add(1);
     }
     let lease = Lease::new(&conn);
-    let mut attempt = match begin(&conn, request).await {
+    let kept = Kept::of(request.headers());
+    let mut attempt = match begin(&conn, request) {
         Ok(attempt) => attempt,
         Err(error) => {
+            *request.headers_mut() = kept.into_headers();
             // It is ending: nothing was sent on it.
             pool.forget(&conn);
             return Err(Failure::again(reason_of(&error), Cause::Unsent));
@@ -68,15 +72,18 @@ pub(super) async fn exchange(
         (repeatable && reused && reason == Reason::UpstreamClosed).then_some(Cause::Stale)
     };
     let again = cause.filter(|_| attempt.sending.take().is_none_or(|sending| sending.begin_again(request)));
-    Err(again.map_or_else(|| Failure::last(reason), |cause| Failure::again(reason, cause)))
+    let Some(cause) = again else { return Err(Failure::last(reason)) };
+    *request.headers_mut() = kept.into_headers();
+    Err(Failure::again(reason, cause))
 }
 
-/// Begins a stream with the request's head, of which a copy is kept: an endpoint may refuse the stream.
-async fn begin(conn: &Rc<Http2>, request: &mut Request<RequestBody>) -> Result<Attempt, h2::Error> {
+/// Begins a stream with the request's head, whose headers are taken out of it.
+fn begin(conn: &Rc<Http2>, request: &mut Request<RequestBody>) -> Result<Attempt, h2::Error> {
+    // A clone has no stream of its own that waits to be opened: there is nothing to wait for before it is used, and whether the
+    // connection has ended is asked by the sending, too.
     let mut sender = conn.sender.clone();
-    poll_fn(|cx| sender.poll_ready(cx)).await?;
     let is_last = request.body().is_end_stream();
-    let (response, stream) = sender.send_request(head_for_http2(request), is_last)?;
+    let (response, stream) = sender.send_request(take_head(request), is_last)?;
     let sending = (!is_last).then(|| {
         let body = std::mem::replace(request.body_mut(), RequestBody::Empty);
         Sending::new(stream, body)
@@ -158,18 +165,50 @@ fn reason_of(error: &h2::Error) -> Reason {
 }
 
 /// The head of a request as HTTP/2 wants it: an absolute target instead of `Host`.
-fn head_for_http2(request: &Request<RequestBody>) -> Request<()> {
+fn take_head(request: &mut Request<RequestBody>) -> Request<()> {
     let mut head = Request::new(());
     *head.method_mut() = request.method().clone();
     *head.version_mut() = Version::HTTP_2;
-    *head.headers_mut() = request.headers().clone();
+    *head.headers_mut() = std::mem::take(request.headers_mut());
     let host = head.headers_mut().remove(HOST);
-    let authority = host.as_ref().map(HeaderValue::as_bytes).and_then(|host| Authority::try_from(host).ok());
+    let host = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+    *head.uri_mut() = target_at(host, request.uri());
+    head
+}
+
+/// The absolute target of a request for a host. As a rule that is the one that the client has given.
+fn target_at(host: &[u8], target: &Uri) -> Uri {
+    let given = target.authority().filter(|given| given.as_str().as_bytes() == host);
+    if given.is_some() && target.scheme() == Some(&Scheme::HTTP) {
+        return target.clone();
+    }
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(Scheme::HTTP);
-    parts.authority = Some(authority.unwrap_or_else(|| Authority::from_static("localhost")));
-    let target = request.uri().path_and_query().cloned();
-    parts.path_and_query = Some(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
-    *head.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
-    head
+    parts.authority = Some(Authority::try_from(host).unwrap_or_else(|_| Authority::from_static("localhost")));
+    let path = target.path_and_query().cloned();
+    parts.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    Uri::from_parts(parts).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_target_is_absolute_and_names_the_host_and_nobody_else() {
+        for (host, target, wanted) in [
+            ("a.b", "http://a.b/c?d", "http://a.b/c?d"),
+            ("rewritten", "http://a.b/c?d", "http://rewritten/c?d"),
+            ("a.b", "https://a.b/c", "http://a.b/c"),
+            ("a.b:1", "http://me@a.b:1/c", "http://a.b:1/c"),
+            ("a.b", "/c?d", "http://a.b/c?d"),
+            ("a.b", "*", "http://a.b*"),
+            ("a.b", "http://a.b", "http://a.b/"),
+            ("", "/c", "http://localhost/c"),
+            ("not a host", "http://a.b/c", "http://localhost/c"),
+        ] {
+            let found = target_at(host.as_bytes(), &Uri::from_static(target));
+            assert_eq!(found, wanted, "{host} {target}");
+        }
+    }
 }
