@@ -25,35 +25,44 @@ use crate::worker::Worker;
 use crate::{respond, rewrite};
 
 /// Answers a request. A panic inside costs this request, not the worker.
-pub(crate) async fn handle(
-    worker: Rc<Worker>,
-    conn: Rc<ConnState>,
+///
+/// What can be decided about it is decided at once and not in the future: that is moved about by hyper and by the runtime, and
+/// as it is, it holds no message.
+pub(crate) fn handle(
+    worker: &Rc<Worker>,
+    conn: &Rc<ConnState>,
     request: Request<Incoming>,
-) -> Response<ResponseBody> {
+) -> impl Future<Output = Response<ResponseBody>> + use<> {
     let asked_in = request.version();
-    let (draining, asker) = (Rc::clone(&worker), Rc::clone(&conn));
-    let answered = match without_panic(|| begin(worker, &conn, request)) {
-        Some(Begun::Answered(response)) => Some(response),
-        Some(Begun::Forwarding(trip)) => {
-            // Boxed: hyper moves the future that holds it, several times on HTTP/2.
-            let mut forwarding = Box::pin(trip.go());
-            poll_fn(|cx| match without_panic(|| forwarding.as_mut().poll(cx)) {
-                Some(polled) => polled.map(Some),
-                None => Poll::Ready(None),
-            })
-            .await
-            .map(|went| went.unwrap_or_else(|(reason, record)| reject(reason, record)))
+    let (draining, asker) = (Rc::clone(worker), Rc::clone(conn));
+    let begun = without_panic(|| begin(Rc::clone(worker), conn, request));
+    async move {
+        let answered = match begun {
+            Some(Begun::Answered(response)) => Some(*response),
+            Some(Begun::Forwarding(trip)) => forwarded(trip).await,
+            None => None,
+        };
+        let mut response = answered.unwrap_or_else(|| respond::error(Reason::Internal, None));
+        if (draining.is_draining() || asker.is_last())
+            && asked_in < Version::HTTP_2
+            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        None => None,
-    };
-    let mut response = answered.unwrap_or_else(|| respond::error(Reason::Internal, None));
-    if (draining.is_draining() || asker.is_last())
-        && asked_in < Version::HTTP_2
-        && response.status() != StatusCode::SWITCHING_PROTOCOLS
-    {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
     }
-    response
+}
+
+/// The answer of a pod, or ours if there is none; `None` if making it panicked.
+async fn forwarded(trip: Box<Trip>) -> Option<Response<ResponseBody>> {
+    // Boxed: hyper moves the future that holds it, several times on HTTP/2.
+    let mut forwarding = Box::pin(trip.go());
+    poll_fn(|cx| match without_panic(|| forwarding.as_mut().poll(cx)) {
+        Some(polled) => polled.map(Some),
+        None => Poll::Ready(None),
+    })
+    .await
+    .map(|went| went.unwrap_or_else(|(reason, record)| reject(reason, record)))
 }
 
 /// What a call returns, or `None` if it panicked. The panic's message has been printed by then.
@@ -63,7 +72,7 @@ fn without_panic<T>(call: impl FnOnce() -> T) -> Option<T> {
 
 /// What became of a request before anything was awaited.
 enum Begun {
-    Answered(Response<ResponseBody>),
+    Answered(Box<Response<ResponseBody>>),
     Forwarding(Box<Trip>),
 }
 
@@ -82,16 +91,16 @@ fn begin(worker: Rc<Worker>, conn: &Rc<ConnState>, request: Request<Incoming>) -
     match decide(&worker, conn, &request, seen, &mut buffer, &mut record) {
         Ok(Decided::Forward(to)) => match Trip::prepare(worker, conn, request, seen, to, record) {
             Ok(trip) => Begun::Forwarding(trip),
-            Err((reason, record)) => Begun::Answered(reject(reason, record)),
+            Err((reason, record)) => Begun::Answered(Box::new(reject(reason, record))),
         },
         Ok(Decided::Redirect(response)) => {
             leave_body(&worker, conn, request);
             record.set_status(response.status());
-            Begun::Answered(response)
+            Begun::Answered(Box::new(response))
         }
         Err(reason) => {
             leave_body(&worker, conn, request);
-            Begun::Answered(reject(reason, record))
+            Begun::Answered(Box::new(reject(reason, record)))
         }
     }
 }

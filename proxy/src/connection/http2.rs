@@ -47,8 +47,8 @@ pub(super) async fn serve(worker: &Rc<Worker>, state: &Rc<ConnState>, io: Io) ->
         .keep_alive_timeout(PING_TIMEOUT);
     let (w, s) = (Rc::clone(worker), Rc::clone(state));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (worker, state) = (Rc::clone(&w), Rc::clone(&s));
-        async move { Ok::<_, Infallible>(request::handle(worker, state, request).await) }
+        let answer = request::handle(&w, &s, request);
+        async { Ok::<_, Infallible>(answer.await) }
     });
     if worker.is_draining() {
         state.order(Order::Drain);
