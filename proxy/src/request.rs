@@ -206,7 +206,7 @@ fn redirected(
 
 /// The host that the request is for, by which it is routed.
 fn host_of<'b>(
-    request: &Request<Incoming>,
+    request: &'b Request<Incoming>,
     seen: Seen,
     buffer: &'b mut [u8; HOST_LENGTH_MAX],
 ) -> Result<(&'b str, Option<u16>), Reason> {

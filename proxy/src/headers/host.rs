@@ -50,9 +50,9 @@ const LOWER: [u8; 256] = {
     lower
 };
 
-/// Splits `host:port` and writes the host in lower case into `buffer`; `None` if it is not a host.
+/// Splits `host:port`; `None` if it is not a host. One that is not in lower case yet is written so into `buffer`.
 pub(crate) fn split_host<'b>(
-    text: &str,
+    text: &'b str,
     buffer: &'b mut [u8; HOST_LENGTH_MAX],
 ) -> Option<(&'b str, Option<u16>)> {
     let (host, port) = match text.bytes().rposition(|byte| matches!(byte, b':' | b']')) {
@@ -62,14 +62,22 @@ pub(crate) fn split_host<'b>(
     };
     let port = if port.is_empty() { None } else { Some(port.parse().ok()?) };
     let host = host.strip_suffix('.').unwrap_or(host);
-    let lower = buffer.get_mut(..host.len())?;
-    let mut is_valid = true;
-    for (lower, byte) in lower.iter_mut().zip(host.bytes()) {
-        *lower = LOWER[usize::from(byte)];
-        is_valid &= *lower != 0;
+    let room = buffer.get_mut(..host.len())?;
+    let (mut is_valid, mut is_lower) = (true, true);
+    for byte in host.bytes() {
+        let lower = LOWER[usize::from(byte)];
+        is_valid &= lower != 0;
+        is_lower &= lower == byte;
     }
-    let host = std::str::from_utf8(lower).ok()?;
-    is_valid.then_some((host, port))
+    if !is_valid {
+        return None;
+    }
+    if is_lower {
+        return Some((host, port));
+    }
+    room.copy_from_slice(host.as_bytes());
+    room.make_ascii_lowercase();
+    Some((std::str::from_utf8(room).ok()?, port))
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ impl Question {
     }
 
     /// The host by which it is routed, and the port named with it.
-    fn named_host<'b>(&self, buffer: &'b mut [u8; HOST_LENGTH_MAX]) -> Option<(&'b str, Option<u16>)> {
+    fn named_host<'b>(&'b self, buffer: &'b mut [u8; HOST_LENGTH_MAX]) -> Option<(&'b str, Option<u16>)> {
         let mut hosts = self.headers.get_all(HOST).iter();
         match (hosts.next(), hosts.next()) {
             (Some(host), None) => split_host(host.to_str().ok()?, buffer),
