@@ -33,8 +33,8 @@ use crate::worker::Worker;
 /// Says which revision answered, where `--revision-header` asks for it.
 const REVISION_HEADER: HeaderName = HeaderName::from_static("watershed-revision");
 
-/// Headers that a request gets here: `Host`, three about the client, its id and its trace.
-const HEADERS_ADDED: usize = 6;
+/// Headers that a request gets here: three about the client, its id and its trace.
+const HEADERS_ADDED: usize = 5;
 
 /// Where the rule's split sends a request.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Trip {
         parts.version = Version::HTTP_11;
         let gate =
             (says_continue && seen.any(Seen::EXPECT) && expects_continue(&parts)).then(Rc::<Gate>::default);
-        let progress = (!incoming.is_end_stream()).then(|| Progress::new(Rc::clone(conn)));
+        let progress = (!ends_with_head).then(|| Progress::new(Rc::clone(conn)));
         let body = match &progress {
             None => RequestBody::Empty,
             Some(progress) => match upload(&worker, &parts, incoming, gate.as_ref(), progress) {
@@ -148,7 +148,7 @@ fn prepare_head(
             parts.headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
         }
     }
-    let host = set_host(conn, parts);
+    let host = set_host(conn, parts, seen);
     conn.client.add_forwarded(&mut parts.headers, seen, host);
     record.set_request_id(headers::identify(&mut parts.headers, seen, || worker.random()));
     if worker.shared.marks.via {
@@ -159,9 +159,8 @@ fn prepare_head(
     said
 }
 
-/// Makes the target's authority, if it has one, the `Host` by which alone the next hop is told what the request is for, and
-/// returns that. The target stays as it is.
-fn set_host(conn: &ConnState, parts: &mut Parts) -> Option<HeaderValue> {
+/// The host of the request. The next hop is told it by `Host` or, where there is none, by the target's authority.
+fn set_host(conn: &ConnState, parts: &mut Parts, seen: Seen) -> Option<HeaderValue> {
     let Some(authority) = parts.uri.authority() else {
         let host = parts.headers.get(HOST).cloned();
         if host.is_none() {
@@ -170,9 +169,11 @@ fn set_host(conn: &ConnState, parts: &mut Parts) -> Option<HeaderValue> {
         }
         return host;
     };
-    // It is what the request is for, whatever Host says (RFC 9112 section 3.2.2).
     let host = conn.client.host(authority);
-    parts.headers.insert(HOST, host.clone());
+    if seen.any(Seen::HOST) {
+        // The authority is what the request is for, whatever Host says (RFC 9112 section 3.2.2).
+        parts.headers.insert(HOST, host.clone());
+    }
     Some(host)
 }
 

@@ -20,6 +20,7 @@ use http_body::Body as _;
 use super::pool::{Lease, Pool};
 use super::{Cause, Exchanged, Failure, is_repeatable};
 use crate::body::RequestBody;
+use crate::headers::without_user;
 use crate::reason::Reason;
 use crate::upstream;
 use crate::worker::Worker;
@@ -171,21 +172,24 @@ fn take_head(request: &mut Request<RequestBody>) -> Request<()> {
     *head.version_mut() = Version::HTTP_2;
     *head.headers_mut() = std::mem::take(request.headers_mut());
     let host = head.headers_mut().remove(HOST);
-    let host = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
-    *head.uri_mut() = target_at(host, request.uri());
+    *head.uri_mut() = absolute(request.uri(), host.as_ref());
     head
 }
 
-/// The absolute target of a request for a host. As a rule that is the one that the client has given.
-fn target_at(host: &[u8], target: &Uri) -> Uri {
-    let given = target.authority().filter(|given| given.as_str().as_bytes() == host);
-    if given.is_some() && target.scheme() == Some(&Scheme::HTTP) {
-        return target.clone();
-    }
+/// The absolute target of a request for a host, or else for the one that the target names. As a rule that is it.
+fn absolute(target: &Uri, host: Option<&HeaderValue>) -> Uri {
+    let authority = match (host, target.authority()) {
+        (Some(host), _) => Authority::try_from(host.as_bytes()).ok(),
+        (None, Some(given)) if without_user(given).len() < given.as_str().len() => {
+            Authority::try_from(without_user(given)).ok()
+        }
+        (None, Some(_)) if target.scheme() == Some(&Scheme::HTTP) => return target.clone(),
+        (None, given) => given.cloned(),
+    };
+    let path = target.path_and_query().cloned();
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(Scheme::HTTP);
-    parts.authority = Some(Authority::try_from(host).unwrap_or_else(|_| Authority::from_static("localhost")));
-    let path = target.path_and_query().cloned();
+    parts.authority = Some(authority.unwrap_or_else(|| Authority::from_static("localhost")));
     parts.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     Uri::from_parts(parts).unwrap_or_default()
 }
@@ -197,18 +201,19 @@ mod tests {
     #[test]
     fn the_target_is_absolute_and_names_the_host_and_nobody_else() {
         for (host, target, wanted) in [
-            ("a.b", "http://a.b/c?d", "http://a.b/c?d"),
-            ("rewritten", "http://a.b/c?d", "http://rewritten/c?d"),
-            ("a.b", "https://a.b/c", "http://a.b/c"),
-            ("a.b:1", "http://me@a.b:1/c", "http://a.b:1/c"),
-            ("a.b", "/c?d", "http://a.b/c?d"),
-            ("a.b", "*", "http://a.b*"),
-            ("a.b", "http://a.b", "http://a.b/"),
-            ("", "/c", "http://localhost/c"),
-            ("not a host", "http://a.b/c", "http://localhost/c"),
+            (None, "http://a.b/c?d", "http://a.b/c?d"),
+            (None, "https://a.b/c", "http://a.b/c"),
+            (None, "http://me@a.b:1/c", "http://a.b:1/c"),
+            (None, "http://a.b", "http://a.b/"),
+            (None, "/c", "http://localhost/c"),
+            (Some("rewritten"), "http://a.b/c?d", "http://rewritten/c?d"),
+            (Some("a.b"), "/c?d", "http://a.b/c?d"),
+            (Some("a.b"), "*", "http://a.b*"),
+            (Some(""), "/c", "http://localhost/c"),
+            (Some("not a host"), "http://a.b/c", "http://localhost/c"),
         ] {
-            let found = target_at(host.as_bytes(), &Uri::from_static(target));
-            assert_eq!(found, wanted, "{host} {target}");
+            let host = host.map(HeaderValue::from_static);
+            assert_eq!(absolute(&Uri::from_static(target), host.as_ref()), wanted, "{host:?} {target}");
         }
     }
 }
