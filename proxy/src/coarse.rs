@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
@@ -29,6 +29,7 @@ struct Waiting {
 
 thread_local! {
     static NOW: Cell<Ticks> = const { Cell::new(1) };
+    static INSTANT: Cell<Instant> = Cell::new(Instant::now());
     static WAITING: RefCell<Slab<Waiting>> = const { RefCell::new(Slab::new()) };
 }
 
@@ -37,9 +38,15 @@ pub(crate) fn now() -> Ticks {
     NOW.get()
 }
 
+/// When this thread's clock was last moved on.
+pub(crate) fn instant() -> Instant {
+    INSTANT.get()
+}
+
 /// Moves this thread's clock on and wakes those whose time has come. Called by the worker's sweep.
 pub(crate) fn advance() {
     NOW.set(NOW.get() + 1);
+    INSTANT.set(Instant::now());
     // Wakers are called outside the borrow: waking may drop a task and with it a `Limit`.
     let due: Vec<Waker> = WAITING.with_borrow(|waiting| {
         waiting

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -32,6 +32,9 @@ use crate::worker::Worker;
 
 /// Says which revision answered, where `--revision-header` asks for it.
 const REVISION_HEADER: HeaderName = HeaderName::from_static("watershed-revision");
+
+/// Headers that a request gets here: three about the client, its id and its trace.
+const HEADERS_ADDED: usize = 5;
 
 /// Where the rule's split sends a request.
 #[derive(Debug)]
@@ -107,7 +110,7 @@ impl Trip {
         parts.version = Version::HTTP_11;
         let gate =
             (says_continue && seen.any(Seen::EXPECT) && expects_continue(&parts)).then(Rc::<Gate>::default);
-        let progress = (!incoming.is_end_stream()).then(|| Progress::new(Rc::clone(conn)));
+        let progress = (!ends_with_head).then(|| Progress::new(Rc::clone(conn)));
         let body = match &progress {
             None => RequestBody::Empty,
             Some(progress) => match upload(&worker, &parts, incoming, gate.as_ref(), progress) {
@@ -137,15 +140,8 @@ fn prepare_head(
     record: &mut Record,
 ) -> HopByHop {
     let said = headers::remove_seen_hop_by_hop(&mut parts.headers, seen);
-    if let Some(authority) = parts.uri.authority() {
-        // The target's authority is what the request is for, whatever Host says (RFC 9112 section 3.2.2).
-        let host = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host);
-        if let Ok(host) = HeaderValue::try_from(host) {
-            parts.headers.insert(HOST, host);
-        }
-        let target = parts.uri.path_and_query().cloned();
-        parts.uri = target.map(Uri::from).unwrap_or_default();
-    }
+    // At once, as there is the least to be moved.
+    parts.headers.reserve(HEADERS_ADDED);
     if parts.version == Version::HTTP_2 {
         if seen.any(Seen::COOKIE) {
             headers::join_cookies(&mut parts.headers);
@@ -155,12 +151,8 @@ fn prepare_head(
             parts.headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
         }
     }
-    let host = parts.headers.get(HOST).cloned();
-    if host.is_none() {
-        // A client of HTTP/1.0; HTTP/1.1 demands one, if only an empty one (RFC 9112 section 3.2).
-        parts.headers.insert(HOST, HeaderValue::from_static(""));
-    }
-    conn.client.add_forwarded(&mut parts.headers, seen, host.as_ref());
+    let host = set_host(conn, parts, seen);
+    conn.client.add_forwarded(&mut parts.headers, seen, host);
     record.set_request_id(headers::identify(&mut parts.headers, seen, || worker.random()));
     if worker.shared.marks.via {
         headers::add_via(&mut parts.headers, parts.version);
@@ -168,6 +160,24 @@ fn prepare_head(
     rewrite::apply_to_request(&rule.filters, rule.prefix_length, parts);
     rewrite::apply_to_request(&arm.filters, rule.prefix_length, parts);
     said
+}
+
+/// The host of the request. The next hop is told it by `Host` or, where there is none, by the target's authority.
+fn set_host(conn: &ConnState, parts: &mut Parts, seen: Seen) -> Option<HeaderValue> {
+    let Some(authority) = parts.uri.authority() else {
+        let host = parts.headers.get(HOST).cloned();
+        if host.is_none() {
+            // A client of HTTP/1.0; HTTP/1.1 demands one, if only an empty one (RFC 9112 section 3.2).
+            parts.headers.insert(HOST, HeaderValue::from_static(""));
+        }
+        return host;
+    };
+    let host = conn.client.host(authority);
+    if seen.any(Seen::HOST) {
+        // The authority is what the request is for, whatever Host says (RFC 9112 section 3.2.2).
+        parts.headers.insert(HOST, host.clone());
+    }
+    Some(host)
 }
 
 fn expects_continue(parts: &Parts) -> bool {

@@ -1,17 +1,19 @@
 //! Headers that a proxy must remove, and those that it adds.
 
-use std::net::IpAddr;
-
 use bytes::{BufMut, BytesMut};
+use http::Version;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
     TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
-use http::{Version, uri::Authority};
 
+mod client;
+mod host;
 mod identity;
 
 use crate::respond::REQUEST_ID_HEADER;
+pub(crate) use client::Client;
+pub(crate) use host::{HOST_LENGTH_MAX, Named, named_host, split_host, without_user};
 pub(crate) use identity::identify;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -42,6 +44,7 @@ impl Seen {
     const FORWARDED_PROTO: Self = Self(1 << 10);
     pub(crate) const REQUEST_ID: Self = Self(1 << 11);
     const TRACEPARENT: Self = Self(1 << 12);
+    pub(crate) const HOST: Self = Self(1 << 13);
     const HOP_BY_HOP: Self = Self(0b1_1111);
 
     pub(crate) fn of(headers: &HeaderMap) -> Self {
@@ -63,6 +66,7 @@ impl Seen {
             "x-forwarded-proto" => Self::FORWARDED_PROTO,
             "x-request-id" => Self::REQUEST_ID,
             "traceparent" => Self::TRACEPARENT,
+            "host" => Self::HOST,
             _ => Self(0),
         }
     }
@@ -70,6 +74,11 @@ impl Seen {
     /// Whether the message has one of these.
     pub(crate) fn any(self, of: Self) -> bool {
         self.0 & of.0 != 0
+    }
+
+    /// The value of a header, which is only looked for where it was seen.
+    pub(crate) fn value(self, of: Self, name: HeaderName, headers: &HeaderMap) -> Option<HeaderValue> {
+        if self.any(of) { headers.get(name).cloned() } else { None }
     }
 }
 
@@ -197,61 +206,6 @@ pub(crate) fn set_for_next_hop(
     }
 }
 
-/// What is said of the client to the endpoint, prepared once per connection.
-#[derive(Debug)]
-pub(crate) struct Client {
-    ip: IpAddr,
-    address: HeaderValue,
-}
-
-impl Client {
-    pub(crate) fn new(ip: IpAddr) -> Self {
-        let ip = ip.to_canonical();
-        let address = HeaderValue::try_from(ip.to_string()).expect("an IP address is a valid header value");
-        Self { ip, address }
-    }
-
-    /// Appends `X-Forwarded-For`, sets `X-Forwarded-Proto` and `-Host` where nobody did before, and extends `Forwarded`
-    /// (RFC 7239) where somebody began it: appending is how every proxy of a chain is kept.
-    pub(crate) fn add_forwarded(&self, headers: &mut HeaderMap, seen: Seen, host: Option<&HeaderValue>) {
-        if seen.any(Seen::FORWARDED_FOR) {
-            self.append_forwarded_for(headers);
-        } else {
-            headers.insert(X_FORWARDED_FOR, self.address.clone());
-        }
-        if !seen.any(Seen::FORWARDED_PROTO) {
-            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-        }
-        if let Some(host) = host.filter(|_| !seen.any(Seen::FORWARDED_HOST)) {
-            headers.insert(X_FORWARDED_HOST, host.clone());
-        }
-        if seen.any(Seen::FORWARDED) {
-            headers.append(FORWARDED, self.forwarded_element());
-        }
-    }
-
-    fn forwarded_element(&self) -> HeaderValue {
-        let element = match self.ip {
-            IpAddr::V4(ip) => format!("for={ip};proto=http"),
-            IpAddr::V6(ip) => format!("for=\"[{ip}]\";proto=http"),
-        };
-        HeaderValue::try_from(element).expect("made of an IP address and tokens")
-    }
-
-    fn append_forwarded_for(&self, headers: &mut HeaderMap) {
-        let mut list = BytesMut::new();
-        for value in headers.get_all(X_FORWARDED_FOR) {
-            list.put_slice(value.as_bytes());
-            list.put_slice(b", ");
-        }
-        list.put_slice(self.address.as_bytes());
-        // Made of valid values and ", ".
-        if let Ok(list) = HeaderValue::from_maybe_shared(list.freeze()) {
-            headers.insert(X_FORWARDED_FOR, list);
-        }
-    }
-}
-
 /// Appends `Via` (RFC 9110 section 7.6.3).
 pub(crate) fn add_via(headers: &mut HeaderMap, version: Version) {
     let protocol = if version == Version::HTTP_2 { "2.0 watershed" } else { "1.1 watershed" };
@@ -273,59 +227,6 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     if let Ok(joined) = HeaderValue::from_maybe_shared(joined.freeze()) {
         headers.insert(COOKIE, joined);
     }
-}
-
-/// The host and port that a request names: the authority of its target if it has one, else `Host` (RFC 9112 section 3.2.2).
-pub(crate) enum Named<'a> {
-    /// By its target.
-    Target(&'a Authority),
-    /// By its `Host` header.
-    Header(&'a str),
-    /// Not at all.
-    Nothing,
-    /// By two `Host` headers, or one that is not text.
-    Wrong,
-}
-
-/// See [`Named`].
-pub(crate) fn named_host<'a>(authority: Option<&'a Authority>, headers: &'a HeaderMap) -> Named<'a> {
-    let mut hosts = headers.get_all(HOST).iter();
-    let (first, second) = (hosts.next(), hosts.next());
-    match (authority, first, second) {
-        (_, _, Some(_)) => Named::Wrong,
-        (Some(authority), ..) => Named::Target(authority),
-        (None, Some(host), None) => host.to_str().map_or(Named::Wrong, Named::Header),
-        (None, None, None) => Named::Nothing,
-    }
-}
-
-/// Longest host name that DNS allows.
-pub(crate) const HOST_LENGTH_MAX: usize = 253;
-
-/// Splits `host:port` and writes the host in lower case into `buffer`; `None` if it is not a host.
-pub(crate) fn split_host<'b>(
-    text: &str,
-    buffer: &'b mut [u8; HOST_LENGTH_MAX],
-) -> Option<(&'b str, Option<u16>)> {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (text, None),
-    };
-    let port = match port {
-        None | Some("") => None,
-        Some(port) => Some(port.parse().ok()?),
-    };
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let valid = |byte: u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']' | b'%')
-    };
-    if host.len() > buffer.len() || !host.bytes().all(valid) {
-        return None;
-    }
-    let lower = &mut buffer[..host.len()];
-    lower.copy_from_slice(host.as_bytes());
-    lower.make_ascii_lowercase();
-    Some((std::str::from_utf8(lower).ok()?, port))
 }
 
 #[cfg(test)]
@@ -416,39 +317,5 @@ mod tests {
             assert_eq!(transfer_coding_is_plain(&headers(&[("transfer-encoding", value)])), plain, "{value}");
         }
         assert!(transfer_coding_is_plain(&HeaderMap::new()));
-    }
-
-    #[test]
-    fn the_client_is_appended_to_what_earlier_proxies_said() {
-        let client = Client::new("::ffff:10.1.2.3".parse().unwrap());
-        let mut map = headers(&[
-            ("x-forwarded-for", "1.1.1.1"),
-            ("x-forwarded-proto", "https"),
-            ("forwarded", "for=1.1.1.1"),
-        ]);
-        let seen = Seen::of(&map);
-        client.add_forwarded(&mut map, seen, Some(&HeaderValue::from_static("a.b")));
-        assert_eq!(map["x-forwarded-for"], "1.1.1.1, 10.1.2.3");
-        assert_eq!(map["x-forwarded-proto"], "https");
-        assert_eq!(map["x-forwarded-host"], "a.b");
-        let forwarded: Vec<_> = map.get_all("forwarded").iter().collect();
-        assert_eq!(forwarded, ["for=1.1.1.1", "for=10.1.2.3;proto=http"]);
-    }
-
-    #[test]
-    fn a_host_is_split_from_its_port_in_every_form() {
-        let mut buffer = [0; HOST_LENGTH_MAX];
-        let mut check = |text: &str, wanted: Option<(&str, Option<u16>)>| {
-            assert_eq!(split_host(text, &mut buffer), wanted, "{text}");
-        };
-        check("Example.COM", Some(("example.com", None)));
-        check("a.b.:80", Some(("a.b", Some(80))));
-        check("a:", Some(("a", None)));
-        check("[::1]:8080", Some(("[::1]", Some(8080))));
-        check("[::1]", Some(("[::1]", None)));
-        check("a:99999", None);
-        check("a/b", None);
-        check("a b", None);
-        check(&"x".repeat(254), None);
     }
 }

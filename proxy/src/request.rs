@@ -25,35 +25,44 @@ use crate::worker::Worker;
 use crate::{respond, rewrite};
 
 /// Answers a request. A panic inside costs this request, not the worker.
-pub(crate) async fn handle(
-    worker: Rc<Worker>,
-    conn: Rc<ConnState>,
+///
+/// What can be decided about it is decided at once and not in the future: that is moved about by hyper and by the runtime, and
+/// as it is, it holds no message.
+pub(crate) fn handle(
+    worker: &Rc<Worker>,
+    conn: &Rc<ConnState>,
     request: Request<Incoming>,
-) -> Response<ResponseBody> {
+) -> impl Future<Output = Response<ResponseBody>> + use<> {
     let asked_in = request.version();
-    let (draining, asker) = (Rc::clone(&worker), Rc::clone(&conn));
-    let answered = match without_panic(|| begin(worker, &conn, request)) {
-        Some(Begun::Answered(response)) => Some(response),
-        Some(Begun::Forwarding(trip)) => {
-            // Boxed: hyper moves the future that holds it, several times on HTTP/2.
-            let mut forwarding = Box::pin(trip.go());
-            poll_fn(|cx| match without_panic(|| forwarding.as_mut().poll(cx)) {
-                Some(polled) => polled.map(Some),
-                None => Poll::Ready(None),
-            })
-            .await
-            .map(|went| went.unwrap_or_else(|(reason, record)| reject(reason, record)))
+    let (draining, asker) = (Rc::clone(worker), Rc::clone(conn));
+    let begun = without_panic(|| begin(Rc::clone(worker), conn, request));
+    async move {
+        let answered = match begun {
+            Some(Begun::Answered(response)) => Some(*response),
+            Some(Begun::Forwarding(trip)) => forwarded(trip).await,
+            None => None,
+        };
+        let mut response = answered.unwrap_or_else(|| respond::error(Reason::Internal, None));
+        if (draining.is_draining() || asker.is_last())
+            && asked_in < Version::HTTP_2
+            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        None => None,
-    };
-    let mut response = answered.unwrap_or_else(|| respond::error(Reason::Internal, None));
-    if (draining.is_draining() || asker.is_last())
-        && asked_in < Version::HTTP_2
-        && response.status() != StatusCode::SWITCHING_PROTOCOLS
-    {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
     }
-    response
+}
+
+/// The answer of a pod, or ours if there is none; `None` if making it panicked.
+async fn forwarded(trip: Box<Trip>) -> Option<Response<ResponseBody>> {
+    // Boxed: hyper moves the future that holds it, several times on HTTP/2.
+    let mut forwarding = Box::pin(trip.go());
+    poll_fn(|cx| match without_panic(|| forwarding.as_mut().poll(cx)) {
+        Some(polled) => polled.map(Some),
+        None => Poll::Ready(None),
+    })
+    .await
+    .map(|went| went.unwrap_or_else(|(reason, record)| reject(reason, record)))
 }
 
 /// What a call returns, or `None` if it panicked. The panic's message has been printed by then.
@@ -63,7 +72,7 @@ fn without_panic<T>(call: impl FnOnce() -> T) -> Option<T> {
 
 /// What became of a request before anything was awaited.
 enum Begun {
-    Answered(Response<ResponseBody>),
+    Answered(Box<Response<ResponseBody>>),
     Forwarding(Box<Trip>),
 }
 
@@ -74,28 +83,24 @@ fn begin(worker: Rc<Worker>, conn: &Rc<ConnState>, request: Request<Incoming>) -
     let facts = Facts {
         method: request.method().clone(),
         uri: request.uri().clone(),
-        host: request.headers().get(HOST).cloned(),
-        request_id: if seen.any(Seen::REQUEST_ID) {
-            request.headers().get(respond::REQUEST_ID_HEADER).cloned()
-        } else {
-            None
-        },
+        host: seen.value(Seen::HOST, HOST, request.headers()),
+        request_id: seen.value(Seen::REQUEST_ID, respond::REQUEST_ID_HEADER, request.headers()),
     };
     let mut record = Box::new(Record::new(Rc::clone(&worker), Rc::clone(conn), facts));
     let mut buffer = [0; HOST_LENGTH_MAX];
     match decide(&worker, conn, &request, seen, &mut buffer, &mut record) {
         Ok(Decided::Forward(to)) => match Trip::prepare(worker, conn, request, seen, to, record) {
             Ok(trip) => Begun::Forwarding(trip),
-            Err((reason, record)) => Begun::Answered(reject(reason, record)),
+            Err((reason, record)) => Begun::Answered(Box::new(reject(reason, record))),
         },
         Ok(Decided::Redirect(response)) => {
             leave_body(&worker, conn, request);
             record.set_status(response.status());
-            Begun::Answered(response)
+            Begun::Answered(Box::new(response))
         }
         Err(reason) => {
             leave_body(&worker, conn, request);
-            Begun::Answered(reject(reason, record))
+            Begun::Answered(Box::new(reject(reason, record)))
         }
     }
 }
@@ -201,7 +206,7 @@ fn redirected(
 
 /// The host that the request is for, by which it is routed.
 fn host_of<'b>(
-    request: &Request<Incoming>,
+    request: &'b Request<Incoming>,
     seen: Seen,
     buffer: &'b mut [u8; HOST_LENGTH_MAX],
 ) -> Result<(&'b str, Option<u16>), Reason> {
@@ -211,12 +216,14 @@ fn host_of<'b>(
     if seen.any(Seen::TRANSFER_ENCODING) && !headers::transfer_coding_is_plain(request.headers()) {
         return Err(Reason::UnsupportedTransferEncoding);
     }
-    let text = match headers::named_host(request.uri().authority(), request.headers()) {
+    let named = match request.uri().authority() {
+        Some(authority) if !seen.any(Seen::HOST) => Named::Target(authority),
+        authority => headers::named_host(authority, request.headers()),
+    };
+    let text = match named {
         // `host:port` alone is for CONNECT; as anything else it names no resource (RFC 9112 section 3.2.3).
         Named::Target(_) if request.uri().scheme().is_none() => return Err(Reason::BadRequest),
-        Named::Target(authority) => {
-            authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host)
-        }
+        Named::Target(authority) => headers::without_user(authority),
         Named::Header(host) => host,
         // HTTP/1.0 knew no Host.
         Named::Nothing if request.version() < Version::HTTP_11 => "",

@@ -39,8 +39,8 @@ pub(super) async fn serve(
     }
     let (w, s) = (Rc::clone(worker), Rc::clone(state));
     let mut service = service_fn(move |request: Request<Incoming>| {
-        let (worker, state) = (Rc::clone(&w), Rc::clone(&s));
-        async move { Ok::<_, Infallible>(request::handle(worker, state, request).await) }
+        let answer = request::handle(&w, &s, request);
+        async { Ok::<_, Infallible>(answer.await) }
     });
     loop {
         let mut connection = builder.serve_connection(io, service).with_upgrades();

@@ -4,10 +4,11 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Request;
 use hyper::body::Incoming;
+use hyper::rt::{Sleep, Timer};
 use hyper::server::conn::http2;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioTimer;
@@ -15,6 +16,7 @@ use hyper_util::rt::TokioTimer;
 use super::state::{ConnState, Order};
 use super::{Graceful, Served, drive};
 use crate::body::ResponseBody;
+use crate::coarse;
 use crate::io::Io;
 use crate::request;
 use crate::worker::{LocalExec, Worker};
@@ -35,7 +37,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, state: &Rc<ConnState>, io: Io) ->
     state.multiplexed.set(true);
     let mut builder = http2::Builder::new(LocalExec);
     builder
-        .timer(TokioTimer::new())
+        .timer(CoarseTimer)
         .max_concurrent_streams(limits.streams_per_connection)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -45,8 +47,8 @@ pub(super) async fn serve(worker: &Rc<Worker>, state: &Rc<ConnState>, io: Io) ->
         .keep_alive_timeout(PING_TIMEOUT);
     let (w, s) = (Rc::clone(worker), Rc::clone(state));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (worker, state) = (Rc::clone(&w), Rc::clone(&s));
-        async move { Ok::<_, Infallible>(request::handle(worker, state, request).await) }
+        let answer = request::handle(&w, &s, request);
+        async { Ok::<_, Infallible>(answer.await) }
     });
     if worker.is_draining() {
         state.order(Order::Drain);
@@ -65,4 +67,27 @@ where
         self.graceful_shutdown();
     }
     const CLOSES_WHEN_IDLE: bool = false;
+}
+
+/// The runtime's timer with the worker's clock: hyper asks for the time at every turn of a connection, and only wants to know
+/// whether a client has been silent for [`PING_EVERY`].
+#[derive(Debug, Clone, Copy)]
+struct CoarseTimer;
+
+impl Timer for CoarseTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        TokioTimer::new().sleep(duration)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        TokioTimer::new().sleep_until(deadline)
+    }
+
+    fn now(&self) -> Instant {
+        coarse::instant()
+    }
+
+    fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, new_deadline: Instant) {
+        TokioTimer::new().reset(sleep, new_deadline);
+    }
 }

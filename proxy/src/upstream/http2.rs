@@ -5,6 +5,7 @@
 
 mod body;
 mod conn;
+mod kept;
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -19,12 +20,14 @@ use http_body::Body as _;
 use super::pool::{Lease, Pool};
 use super::{Cause, Exchanged, Failure, is_repeatable};
 use crate::body::RequestBody;
+use crate::headers::without_user;
 use crate::reason::Reason;
 use crate::upstream;
 use crate::worker::Worker;
 pub(crate) use body::Body;
 use body::{Sending, Stopped};
 pub(super) use conn::{Http2, Openings};
+use kept::Kept;
 
 pub(super) async fn exchange(
     worker: &Rc<Worker>,
@@ -41,9 +44,11 @@ pub(super) async fn exchange(
         worker.cells().upstream_reused.add(1);
     }
     let lease = Lease::new(&conn);
-    let mut attempt = match begin(&conn, request).await {
+    let kept = Kept::of(request.headers());
+    let mut attempt = match begin(&conn, request) {
         Ok(attempt) => attempt,
         Err(error) => {
+            *request.headers_mut() = kept.into_headers();
             // It is ending: nothing was sent on it.
             pool.forget(&conn);
             return Err(Failure::again(reason_of(&error), Cause::Unsent));
@@ -68,15 +73,18 @@ pub(super) async fn exchange(
         (repeatable && reused && reason == Reason::UpstreamClosed).then_some(Cause::Stale)
     };
     let again = cause.filter(|_| attempt.sending.take().is_none_or(|sending| sending.begin_again(request)));
-    Err(again.map_or_else(|| Failure::last(reason), |cause| Failure::again(reason, cause)))
+    let Some(cause) = again else { return Err(Failure::last(reason)) };
+    *request.headers_mut() = kept.into_headers();
+    Err(Failure::again(reason, cause))
 }
 
-/// Begins a stream with the request's head, of which a copy is kept: an endpoint may refuse the stream.
-async fn begin(conn: &Rc<Http2>, request: &mut Request<RequestBody>) -> Result<Attempt, h2::Error> {
+/// Begins a stream with the request's head, whose headers are taken out of it.
+fn begin(conn: &Rc<Http2>, request: &mut Request<RequestBody>) -> Result<Attempt, h2::Error> {
+    // A clone has no stream of its own that waits to be opened: there is nothing to wait for before it is used, and whether the
+    // connection has ended is asked by the sending, too.
     let mut sender = conn.sender.clone();
-    poll_fn(|cx| sender.poll_ready(cx)).await?;
     let is_last = request.body().is_end_stream();
-    let (response, stream) = sender.send_request(head_for_http2(request), is_last)?;
+    let (response, stream) = sender.send_request(take_head(request), is_last)?;
     let sending = (!is_last).then(|| {
         let body = std::mem::replace(request.body_mut(), RequestBody::Empty);
         Sending::new(stream, body)
@@ -158,18 +166,54 @@ fn reason_of(error: &h2::Error) -> Reason {
 }
 
 /// The head of a request as HTTP/2 wants it: an absolute target instead of `Host`.
-fn head_for_http2(request: &Request<RequestBody>) -> Request<()> {
+fn take_head(request: &mut Request<RequestBody>) -> Request<()> {
     let mut head = Request::new(());
     *head.method_mut() = request.method().clone();
     *head.version_mut() = Version::HTTP_2;
-    *head.headers_mut() = request.headers().clone();
+    *head.headers_mut() = std::mem::take(request.headers_mut());
     let host = head.headers_mut().remove(HOST);
-    let authority = host.as_ref().map(HeaderValue::as_bytes).and_then(|host| Authority::try_from(host).ok());
+    *head.uri_mut() = absolute(request.uri(), host.as_ref());
+    head
+}
+
+/// The absolute target of a request for a host, or else for the one that the target names. As a rule that is it.
+fn absolute(target: &Uri, host: Option<&HeaderValue>) -> Uri {
+    let authority = match (host, target.authority()) {
+        (Some(host), _) => Authority::try_from(host.as_bytes()).ok(),
+        (None, Some(given)) if without_user(given).len() < given.as_str().len() => {
+            Authority::try_from(without_user(given)).ok()
+        }
+        (None, Some(_)) if target.scheme() == Some(&Scheme::HTTP) => return target.clone(),
+        (None, given) => given.cloned(),
+    };
+    let path = target.path_and_query().cloned();
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(Scheme::HTTP);
     parts.authority = Some(authority.unwrap_or_else(|| Authority::from_static("localhost")));
-    let target = request.uri().path_and_query().cloned();
-    parts.path_and_query = Some(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
-    *head.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
-    head
+    parts.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    Uri::from_parts(parts).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_target_is_absolute_and_names_the_host_and_nobody_else() {
+        for (host, target, wanted) in [
+            (None, "http://a.b/c?d", "http://a.b/c?d"),
+            (None, "https://a.b/c", "http://a.b/c"),
+            (None, "http://me@a.b:1/c", "http://a.b:1/c"),
+            (None, "http://a.b", "http://a.b/"),
+            (None, "/c", "http://localhost/c"),
+            (Some("rewritten"), "http://a.b/c?d", "http://rewritten/c?d"),
+            (Some("a.b"), "/c?d", "http://a.b/c?d"),
+            (Some("a.b"), "*", "http://a.b*"),
+            (Some(""), "/c", "http://localhost/c"),
+            (Some("not a host"), "http://a.b/c", "http://localhost/c"),
+        ] {
+            let host = host.map(HeaderValue::from_static);
+            assert_eq!(absolute(&Uri::from_static(target), host.as_ref()), wanted, "{host:?} {target}");
+        }
+    }
 }

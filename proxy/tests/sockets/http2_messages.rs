@@ -1,7 +1,9 @@
 //! Messages on their way from one version of HTTP to another: what must stay, what must change.
 
+use std::sync::{Arc, Mutex};
+
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::support::h2_client::{get, post};
 use crate::support::{Client, H2Client, H2Pod, Pod, TestProxy, arm, backend, block_on, rule};
@@ -339,6 +341,70 @@ fn a_103_is_dropped_and_counted_where_hyper_shows_it() {
     let proxy = before_h2(&pod);
     assert_eq!(ask(&proxy, get("/")).text(), "ok");
     assert_eq!(proxy.connect().get("/").text(), "ok");
+}
+
+/// Headers that a copy could lose: several of one name, an empty one, bytes that are no text, one that no table may hold.
+fn hard_to_copy(path: &str) -> Request<()> {
+    let mut head = get(path);
+    for value in [&b"1"[..], b"", b"\xe4\tb"] {
+        head.headers_mut().append("x-several", HeaderValue::from_bytes(value).unwrap());
+    }
+    let mut secret = HeaderValue::from_static("Basic x");
+    secret.set_sensitive(true);
+    head.headers_mut().insert("authorization", secret);
+    head
+}
+
+#[test]
+fn a_refused_request_is_sent_again_as_it_was() {
+    let heads = Arc::<Mutex<Vec<Request<()>>>>::default();
+    let all = Arc::clone(&heads);
+    let pod = H2Pod::start(move |mut exchange| {
+        let attempts = {
+            let mut all = all.lock().unwrap();
+            all.push(exchange.head.clone());
+            all.len()
+        };
+        async move {
+            if attempts < 3 {
+                exchange.respond.send_reset(h2::Reason::REFUSED_STREAM);
+            } else {
+                exchange.answer("v1");
+            }
+        }
+    });
+    let proxy = before_h2(&pod);
+    assert_eq!(ask(&proxy, hard_to_copy("/a?b")).status, 200);
+    let heads = heads.lock().unwrap();
+    assert_eq!(heads.len(), 3);
+    for head in &*heads {
+        assert_eq!((head.uri(), head.headers()), (heads[0].uri(), heads[0].headers()));
+        assert_eq!(head.uri(), "http://hello/a?b");
+        let several: Vec<_> = head.headers().get_all("x-several").iter().map(HeaderValue::as_bytes).collect();
+        assert_eq!(several, [&b"1"[..], b"", b"\xe4\tb"]);
+        assert_eq!(head.headers()["x-forwarded-host"], "hello");
+        assert!(head.headers().contains_key("x-request-id") && !head.headers().contains_key("host"));
+    }
+}
+
+/// Two `EndpointSlice`s of one Service may name different protocols for its port.
+#[test]
+fn a_refused_request_goes_on_complete_to_an_endpoint_that_speaks_http1() {
+    let refusing = H2Pod::start(|mut exchange| async move {
+        exchange.respond.send_reset(h2::Reason::REFUSED_STREAM);
+    });
+    let pod = Pod::named("v1");
+    let endpoints = [refusing.endpoint("1"), pod.endpoint("2")];
+    let proxy = TestProxy::serving(rule(vec![arm(1, &backend("hello", &endpoints))]));
+    let answered = (0..20).filter(|_| ask(&proxy, hard_to_copy("/a?b")).status == 200).count();
+    let received = pod.received();
+    assert!(proxy.metric("upstream_retries_total", &[("cause", "unsent")]) > 0.0);
+    assert!(answered > 0 && received.len() == answered);
+    for message in received {
+        assert_eq!(message.line(), "GET /a?b HTTP/1.1");
+        assert_eq!((message.header("host"), message.all("x-several").len()), (Some("hello"), 3));
+        assert_eq!(message.header("authorization"), Some("Basic x"));
+    }
 }
 
 #[test]

@@ -242,6 +242,27 @@ fn pings_are_neither_a_request_head_nor_activity() {
 }
 
 #[test]
+#[ignore = "takes a minute"]
+fn a_silent_client_is_asked_for_a_sign_of_life_after_its_last_word_and_then_given_up() {
+    let pod = H2Pod::named("v1");
+    let proxy = before(&pod);
+    let mut wire = Wire::connect(proxy.address());
+    wire.stream.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
+    wire.get(1, "/");
+    wire.expect(DATA);
+    std::thread::sleep(Duration::from_secs(10));
+    wire.get(3, "/");
+    wire.expect(DATA);
+    let silent = std::time::Instant::now();
+    while wire.read().expect("a ping comes first").kind != PING {}
+    let asked = silent.elapsed().as_secs_f64();
+    while wire.read().is_some() {}
+    let given_up = silent.elapsed().as_secs_f64();
+    assert!((29.5..31.0).contains(&asked), "asked after {asked} s");
+    assert!((49.0..51.0).contains(&given_up), "given up after {given_up} s");
+}
+
+#[test]
 fn a_client_that_stops_reading_is_ended_without_harm_to_its_other_streams() {
     let poured = Arc::<AtomicUsize>::default();
     let pod = H2Pod::start(move |mut exchange| {

@@ -6,7 +6,7 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::RequestView;
-use crate::headers::{HOST_LENGTH_MAX, split_host};
+use crate::headers::{HOST_LENGTH_MAX, split_host, without_user};
 use crate::table::Head;
 
 /// Characters that stand for themselves in a query's value.
@@ -45,7 +45,7 @@ impl Question {
         if !all.contains_key(HOST)
             && let Some(authority) = uri.authority()
         {
-            let host = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host);
+            let host = without_user(authority);
             all.insert(HOST, HeaderValue::try_from(host).map_err(|_| not_a_url(url))?);
         }
         let question = Self { method, uri, headers: all, port };
@@ -102,7 +102,7 @@ impl Question {
     }
 
     /// The host by which it is routed, and the port named with it.
-    fn named_host<'b>(&self, buffer: &'b mut [u8; HOST_LENGTH_MAX]) -> Option<(&'b str, Option<u16>)> {
+    fn named_host<'b>(&'b self, buffer: &'b mut [u8; HOST_LENGTH_MAX]) -> Option<(&'b str, Option<u16>)> {
         let mut hosts = self.headers.get_all(HOST).iter();
         match (hosts.next(), hosts.next()) {
             (Some(host), None) => split_host(host.to_str().ok()?, buffer),

@@ -2,12 +2,13 @@
 
 use std::io::Write;
 
-use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, TRANSFER_ENCODING};
 use http::{Method, Uri};
 
 use super::framing::Framing;
+use crate::headers::without_user;
 
-/// Appends the head of a request with an origin-form target. How the body is delimited is said by `framing` alone, whatever
+/// Appends the head of a request, with its target in origin form and, if it has no `Host`, the target's authority as that. How the body is delimited is said by `framing` alone, whatever
 /// lines about it the headers have: what is announced is what will be sent.
 ///
 /// Values cannot hold a line's end: `HeaderValue`, `Uri` and `Method` do not allow it.
@@ -16,6 +17,11 @@ pub fn write(out: &mut Vec<u8>, method: &Method, target: &Uri, headers: &HeaderM
     out.push(b' ');
     out.extend_from_slice(target.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
+    if let Some(authority) = target.authority()
+        && !headers.contains_key(HOST)
+    {
+        line(out, "host", without_user(authority).as_bytes());
+    }
     let mut has_length = false;
     for (name, value) in headers {
         if *name == CONTENT_LENGTH {
@@ -81,6 +87,19 @@ mod tests {
             write(&mut out, &Method::POST, &Uri::from_static("/a?b=c"), &headers, framing);
             let text = format!("POST /a?b=c HTTP/1.1\r\nhost: a\r\n{line}\r\n");
             assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn the_host_is_that_of_the_header_or_else_of_the_target() {
+        let target = Uri::from_static("http://me@a.b:1/c?d");
+        let mut headers = HeaderMap::new();
+        for host in ["a.b:1", "rewritten"] {
+            let mut out = Vec::new();
+            write(&mut out, &Method::GET, &target, &headers, Framing::None);
+            let text = format!("GET /c?d HTTP/1.1\r\nhost: {host}\r\n\r\n");
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+            headers.insert(HOST, HeaderValue::from_static("rewritten"));
         }
     }
 }

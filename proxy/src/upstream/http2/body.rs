@@ -116,6 +116,7 @@ pub(crate) struct Body {
     left: Option<u64>,
     has_data: bool,
     sending: Option<Sending>,
+    /// Given back with the last byte.
     lease: Option<Lease>,
 }
 
@@ -176,7 +177,8 @@ impl Body {
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
+        // Known without asking `h2`, which locks the connection to look.
+        self.lease.is_none() || self.stream.is_end_stream()
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
@@ -198,7 +200,7 @@ impl Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if self.stream.is_end_stream() {
+        if self.is_end_stream() {
             self.end();
         }
     }

@@ -1,0 +1,113 @@
+//! What endpoints are told of a client.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+
+use bytes::{BufMut, BytesMut};
+use http::header::{FORWARDED, HeaderMap, HeaderValue};
+use http::uri::Authority;
+
+use super::{Seen, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, without_user};
+
+/// What is said of the client to the endpoint, prepared once per connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    ip: IpAddr,
+    address: HeaderValue,
+    /// The host that the last target named: clients ask for the same one again and again.
+    host: RefCell<HeaderValue>,
+}
+
+impl Client {
+    pub(crate) fn new(ip: IpAddr) -> Self {
+        let ip = ip.to_canonical();
+        let address = HeaderValue::try_from(ip.to_string()).expect("an IP address is a valid header value");
+        Self { ip, address, host: RefCell::new(HeaderValue::from_static("")) }
+    }
+
+    /// The host of a target as a value, which is only made anew if it is another one than last time.
+    pub(crate) fn host(&self, authority: &Authority) -> HeaderValue {
+        let named = without_user(authority);
+        let mut host = self.host.borrow_mut();
+        if host.as_bytes() != named.as_bytes() {
+            *host = HeaderValue::from_str(named).expect("an authority is text without spaces");
+        }
+        host.clone()
+    }
+
+    /// Appends `X-Forwarded-For`, sets `X-Forwarded-Proto` and `-Host` where nobody did before, and extends `Forwarded`
+    /// (RFC 7239) where somebody began it: appending is how every proxy of a chain is kept.
+    pub(crate) fn add_forwarded(&self, headers: &mut HeaderMap, seen: Seen, host: Option<HeaderValue>) {
+        if seen.any(Seen::FORWARDED_FOR) {
+            self.append_forwarded_for(headers);
+        } else {
+            headers.insert(X_FORWARDED_FOR, self.address.clone());
+        }
+        if !seen.any(Seen::FORWARDED_PROTO) {
+            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        }
+        if let Some(host) = host.filter(|_| !seen.any(Seen::FORWARDED_HOST)) {
+            headers.insert(X_FORWARDED_HOST, host);
+        }
+        if seen.any(Seen::FORWARDED) {
+            headers.append(FORWARDED, self.forwarded_element());
+        }
+    }
+
+    fn forwarded_element(&self) -> HeaderValue {
+        let element = match self.ip {
+            IpAddr::V4(ip) => format!("for={ip};proto=http"),
+            IpAddr::V6(ip) => format!("for=\"[{ip}]\";proto=http"),
+        };
+        HeaderValue::try_from(element).expect("made of an IP address and tokens")
+    }
+
+    fn append_forwarded_for(&self, headers: &mut HeaderMap) {
+        let mut list = BytesMut::new();
+        for value in headers.get_all(X_FORWARDED_FOR) {
+            list.put_slice(value.as_bytes());
+            list.put_slice(b", ");
+        }
+        list.put_slice(self.address.as_bytes());
+        // Made of valid values and ", ".
+        if let Ok(list) = HeaderValue::from_maybe_shared(list.freeze()) {
+            headers.insert(X_FORWARDED_FOR, list);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines.iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn the_client_is_appended_to_what_earlier_proxies_said() {
+        let client = Client::new("::ffff:10.1.2.3".parse().unwrap());
+        let mut map = headers(&[
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "for=1.1.1.1"),
+        ]);
+        let seen = Seen::of(&map);
+        client.add_forwarded(&mut map, seen, Some(HeaderValue::from_static("a.b")));
+        assert_eq!(map["x-forwarded-for"], "1.1.1.1, 10.1.2.3");
+        assert_eq!(map["x-forwarded-proto"], "https");
+        assert_eq!(map["x-forwarded-host"], "a.b");
+        let forwarded: Vec<_> = map.get_all("forwarded").iter().collect();
+        assert_eq!(forwarded, ["for=1.1.1.1", "for=10.1.2.3;proto=http"]);
+    }
+
+    #[test]
+    fn the_host_is_that_of_each_target() {
+        let client = Client::new("10.1.2.3".parse().unwrap());
+        for (authority, host) in [("a.b", "a.b"), ("a.b", "a.b"), ("me@a.b:1", "a.b:1"), ("c", "c")] {
+            assert_eq!(client.host(&Authority::from_static(authority)), host);
+        }
+    }
+}
