@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::{Outcome, during};
@@ -15,7 +15,10 @@ use super::{Outcome, during};
 /// First argument of a process that this benchmark starts from its own binary.
 pub(crate) const ROLE: &str = "--role";
 
-/// A child process; killed when dropped, and by the kernel if the benchmark itself dies.
+/// How long a process that was asked to end may take.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A child process; ended when dropped, and by the kernel if the benchmark itself dies.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -54,6 +57,12 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // Asked first: a build that counts where it goes (deploy/build) writes that down when it ends.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let end = Instant::now() + GRACE;
+        while !self.has_ended() && Instant::now() < end {
+            std::thread::sleep(GRACE / 500);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
