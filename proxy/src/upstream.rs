@@ -176,8 +176,9 @@ impl Upstreams {
 
 /// Sends a request to an endpoint and waits for the head of its response.
 ///
-/// Its `Host` says what the request is for or, if it has none, the target's authority. It is left as it was where it may be sent again; else its parts may have
-/// been used up. Dropping the future gives the attempt up: an HTTP/1.1 connection is closed, an HTTP/2 stream reset.
+/// Its `Host` says what the request is for or, if it has none, the target's authority. It is left as it was where it may be sent
+/// again; else its parts may have been used up. Dropping the future gives the attempt up: an HTTP/1.1 connection is
+/// closed, an HTTP/2 stream reset.
 pub(crate) async fn exchange(
     worker: &Rc<Worker>,
     endpoint: &Arc<Endpoint>,

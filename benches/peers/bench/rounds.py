@@ -15,7 +15,7 @@ YARDSTICKS = ("nginx", "haproxy", "bare", "watershed")
 # Without a proxy the generator must keep the rate to this share, with its core busy to no more than that one (by itself and
 # the pod): beyond, it would be its own queue that is measured. Otherwise the rate is lowered by the step and tried again.
 KEPT = 0.98
-BUSY = 0.85
+BUSY = 0.6
 STEP = 0.8
 TRIES = 8
 

@@ -1,6 +1,8 @@
 //! Clients that use HTTP/2 as a weapon: their connection ends, nobody else's does, and little is spent on them.
 
 use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::support::frames::{
@@ -65,11 +67,16 @@ fn streams_reset_as_soon_as_they_begin_end_the_connection() {
 
 #[test]
 fn a_client_that_gives_up_most_of_its_requests_is_ended_however_slowly_it_goes() {
-    let pod = H2Pod::start(|mut exchange| async move {
-        if exchange.head.uri().path() == "/good" {
-            return exchange.answer("v1");
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&arrived);
+    let pod = H2Pod::start(move |mut exchange| {
+        counted.fetch_add(1, SeqCst);
+        async move {
+            if exchange.head.uri().path() == "/good" {
+                return exchange.answer("v1");
+            }
+            std::future::poll_fn(|cx| exchange.respond.poll_reset(cx)).await.ok();
         }
-        std::future::poll_fn(|cx| exchange.respond.poll_reset(cx)).await.ok();
     });
     let proxy = TestProxy::serving(rule(vec![arm(1, &backend("hello", &[pod.endpoint("1")]))]));
     let mut wire = Wire::connect(proxy.address());
@@ -80,7 +87,11 @@ fn a_client_that_gives_up_most_of_its_requests_is_ended_however_slowly_it_goes()
         if wire.try_send(HEADERS, END_HEADERS | END_STREAM, stream, &head).is_err() {
             break;
         }
-        std::thread::sleep(Duration::from_micros(500));
+        // The pod counts requests that are reset before it has taken them up, and would end the connection for too many.
+        let end = Instant::now() + Duration::from_millis(200);
+        while arrived.load(SeqCst) <= given_up as usize && Instant::now() < end {
+            std::thread::sleep(Duration::from_micros(100));
+        }
         if wire.try_send(RST_STREAM, 0, stream, &8u32.to_be_bytes()).is_err() {
             break;
         }

@@ -228,9 +228,10 @@ fn a_second_proxy_cannot_take_half_of_the_traffic() {
 #[test]
 fn all_addresses_means_both_families() {
     let pod = Pod::named("v1");
-    let port = free_address().port();
+    let all = BindAddress { ip: None, port: 0 };
     let mut proxy = TestProxy::start(&settings());
-    proxy.apply(on(&Arc::new(one_pod(&pod)), &[BindAddress { ip: None, port }]));
+    proxy.apply(on(&Arc::new(one_pod(&pod)), &[all]));
+    let port = proxy.proxy.bound(all).unwrap().port();
     assert_eq!(Client::connect((Ipv4Addr::LOCALHOST, port).into()).get("/").text(), "v1");
     let received = pod.received();
     assert_eq!(received[0].header("x-forwarded-for"), Some("127.0.0.1"), "not in its mapped form");

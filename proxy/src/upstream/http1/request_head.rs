@@ -8,8 +8,8 @@ use http::{Method, Uri};
 use super::framing::Framing;
 use crate::headers::without_user;
 
-/// Appends the head of a request, with its target in origin form and, if it has no `Host`, the target's authority as that. How the body is delimited is said by `framing` alone, whatever
-/// lines about it the headers have: what is announced is what will be sent.
+/// Appends the head of a request, with its target in origin form and, if it has no `Host`, the target's authority as that. How the
+/// body is delimited is said by `framing` alone, whatever lines about it the headers have: what is announced is what will be sent.
 ///
 /// Values cannot hold a line's end: `HeaderValue`, `Uri` and `Method` do not allow it.
 pub fn write(out: &mut Vec<u8>, method: &Method, target: &Uri, headers: &HeaderMap, framing: Framing) {
