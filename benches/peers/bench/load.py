@@ -31,6 +31,7 @@ class Latency:
     p99: float
     p999: float
     rate: float  # that was really reached
+    calm_p99: float | None = None  # of the median tenth of a second; pace only
 
 
 def closed_loop(tools, scenario, port, seconds, directory):

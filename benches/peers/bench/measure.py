@@ -68,7 +68,8 @@ def _latency(tools, scenario, running, plan, directory):
     cpu, generator = running.process.cpu_ns(), ended_children_cpu_seconds()
     latency = load.fixed_rate(tools, scenario, running.port, plan, directory)
     cpu, generator = running.process.cpu_ns() - cpu, ended_children_cpu_seconds() - generator
-    return {"p50_us": latency.p50, "p99_us": latency.p99, "p999_us": latency.p999, "rate": latency.rate,
+    calm = {} if latency.calm_p99 is None else {"calm_p99_us": latency.calm_p99}
+    return {"p50_us": latency.p50, "p99_us": latency.p99, "p999_us": latency.p999, **calm, "rate": latency.rate,
             "paced_core": cpu / 1e9 / plan.paced / scenario.workers, "paced_generator": generator / plan.paced}
 
 

@@ -54,8 +54,8 @@ def row(scenario, name, rounds):
         core, reached = (statistics.median(column(rounds, name, key)) for key in ("core", "requests_per_second"))
         cells["requests/s"] = ("" if core >= SATURATED else ">= ") + f"{reached:,.0f}"
         cells["core"] = f"{core:.0%}"
-    for percentile in ("p50", "p99", "p999") if scenario.latency else ():
-        title = {"p999": "p99.9"}.get(percentile, percentile)
+    for percentile in ("p50", "calm_p99", "p99", "p999") if scenario.latency else ():
+        title = {"p999": "p99.9", "calm_p99": "p99 (median 0.1 s)"}.get(percentile, percentile)
         cells[f"added {title}, us"] = show(column(rounds, name, f"added_{percentile}_us"), "{:.0f}")
     memory = [statistics.median(column(rounds, name, key)) / 1e6 for key in ("idle_bytes", "loaded_bytes")]
     cells["memory idle, loaded, MB"] = "{:.1f}, {:.1f}".format(*memory)

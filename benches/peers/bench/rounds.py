@@ -49,7 +49,7 @@ def _round(scenario, names, tools, pods, plan, directory):
             raise Refusal(f"{scenario.name}, {TITLES[name]}: {refusal}") from refusal
     direct = result.get("direct", {})
     for numbers in result.values():
-        for key in ("p50_us", "p99_us", "p999_us"):
+        for key in ("p50_us", "p99_us", "p999_us", "calm_p99_us"):
             if key in numbers:
                 numbers[f"added_{key}"] = numbers[key] - direct[key]
     return result

@@ -18,6 +18,8 @@ use rustix::event::{Timespec, epoll};
 const READ_SIZE: usize = 64 * 1024;
 const EVENTS: usize = 256;
 const HEAD_END: &[u8] = b"\r\n\r\n";
+/// What the machine does to everybody (its host takes the core away, a kernel thread runs for a millisecond) is in few of them.
+const WINDOW: Duration = Duration::from_millis(100);
 /// After the last request was to be sent, answers are awaited for this long.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -43,7 +45,8 @@ struct Pace {
     /// When requests that no connection was free for were to be sent.
     due: VecDeque<Instant>,
     planned: usize,
-    latencies: Vec<Duration>,
+    /// With the window in which each was to be sent.
+    latencies: Vec<(u32, Duration)>,
     took: Duration,
 }
 
@@ -102,7 +105,7 @@ impl Pace {
                 Err(error) => return Err(error.to_string()),
             }
             for event in &events {
-                self.receive(event.data.u64() as usize, &mut scratch)?;
+                self.receive(event.data.u64() as usize, began, &mut scratch)?;
             }
         }
         self.took = began.elapsed();
@@ -136,13 +139,14 @@ impl Pace {
         })
     }
 
-    fn receive(&mut self, key: usize, scratch: &mut [u8]) -> Outcome<()> {
+    fn receive(&mut self, key: usize, began: Instant, scratch: &mut [u8]) -> Outcome<()> {
         let connection = &mut self.connections[key];
         match connection.stream.read(scratch) {
             Ok(0) => Err("a connection was closed".to_owned()),
             Ok(count) => {
                 if connection.take(&scratch[..count], self.size)? {
-                    self.latencies.push(connection.since.elapsed());
+                    let window = connection.since.duration_since(began).as_millis() / WINDOW.as_millis();
+                    self.latencies.push((window as u32, connection.since.elapsed()));
                     self.free.push_back(key);
                 }
                 Ok(())
@@ -153,21 +157,38 @@ impl Pace {
     }
 
     fn report(&mut self) -> Outcome<()> {
-        self.latencies.sort_unstable();
-        let at = |share: f64| {
-            let index = (self.latencies.len() as f64 * share) as usize;
-            let found = self.latencies.get(index.min(self.latencies.len().saturating_sub(1)));
-            found.map(|latency| latency.as_secs_f64() * 1e6).ok_or("no requests")
-        };
+        let calm = self.calm_p99()?;
+        let mut all: Vec<Duration> = self.latencies.iter().map(|(_, latency)| *latency).collect();
+        all.sort_unstable();
         println!(
-            "{{\"p50\": {:.1}, \"p99\": {:.1}, \"p999\": {:.1}, \"rate\": {:.1}}}",
-            at(0.5)?,
-            at(0.99)?,
-            at(0.999)?,
+            "{{\"p50\": {:.1}, \"p99\": {:.1}, \"p999\": {:.1}, \"calm_p99\": {calm:.1}, \"rate\": {:.1}}}",
+            micros(&all, 0.5)?,
+            micros(&all, 0.99)?,
+            micros(&all, 0.999)?,
             self.total as f64 / self.took.as_secs_f64()
         );
         Ok(())
     }
+
+    /// The p99 of each window, and of those the median: a stall counts in one window, whatever it does to the p99 of them all.
+    fn calm_p99(&mut self) -> Outcome<f64> {
+        self.latencies.sort_unstable();
+        let windows = self.latencies.chunk_by(|(a, _), (b, _)| a == b);
+        let p99 = |window: &[(u32, Duration)]| {
+            let latencies: Vec<Duration> = window.iter().map(|(_, latency)| *latency).collect();
+            micros(&latencies, 0.99)
+        };
+        let mut all = windows.map(p99).collect::<Outcome<Vec<f64>>>()?;
+        all.sort_unstable_by(f64::total_cmp);
+        all.get(all.len() / 2).copied().ok_or_else(|| "no requests".to_owned())
+    }
+}
+
+/// The latency below which this share of them is; they are sorted.
+fn micros(sorted: &[Duration], share: f64) -> Outcome<f64> {
+    let index = (sorted.len() as f64 * share) as usize;
+    let found = sorted.get(index.min(sorted.len().saturating_sub(1)));
+    found.map(|latency| latency.as_secs_f64() * 1e6).ok_or_else(|| "no requests".to_owned())
 }
 
 impl Connection {
