@@ -38,7 +38,7 @@ use clap::Parser;
 
 use baseline::{Baseline, Verdict};
 use cases::{CASES, DIFFERENCES, PROMISES, Promise};
-use support::{Outcome, during, process};
+use support::{Entrance, Given, Outcome, during};
 
 /// As in the binary.
 #[global_allocator]
@@ -57,25 +57,12 @@ struct Arguments {
     /// Only cases whose names begin with this; may be given several times
     #[arg(long, value_name = "NAME")]
     case: Vec<String>,
-    /// Given by cargo
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    given: Given,
 }
 
 fn main() -> ExitCode {
-    let done = match process::own_role() {
-        Ok(Some((role, arguments))) => play(&role, &arguments).map(|()| Verdict::Held),
-        Ok(None) => run(&Arguments::parse()),
-        Err(error) => Err(error),
-    };
-    match done {
-        Ok(Verdict::Held) => ExitCode::SUCCESS,
-        Ok(Verdict::Regressed) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("instructions: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    Entrance { name: "instructions", play, given: |all: &Arguments| &all.given, run }.enter()
 }
 
 /// The life of a process under callgrind.
@@ -88,11 +75,8 @@ fn play(role: &str, arguments: &[OsString]) -> Outcome<()> {
     }
 }
 
-fn run(arguments: &Arguments) -> Outcome<Verdict> {
-    if !arguments.bench {
-        println!("instructions: run it with `cargo bench --bench instructions`");
-        return Ok(Verdict::Held);
-    }
+/// False if something has regressed or a promise is broken, and that was to be checked.
+fn run(arguments: &Arguments) -> Outcome<bool> {
     if arguments.check || arguments.save {
         baseline::require_profile()?;
     }
@@ -112,12 +96,11 @@ fn run(arguments: &Arguments) -> Outcome<Verdict> {
         PROMISES.iter().filter_map(|it| Some((it, count_of(it.with)? / count_of(it.without)?))).collect();
     counted.extend(differences);
     if arguments.save {
-        return baseline::save(&counted).map(|()| Verdict::Held);
+        return baseline::save(&counted).map(|()| true);
     }
     let verdict = Baseline::read().and_then(|before| before.compare(&counted))?;
     let broken = promises.iter().filter(|(promise, ratio)| !is_kept(promise, *ratio)).count();
-    let held = if broken > 0 { Verdict::Regressed } else { verdict };
-    Ok(if arguments.check { held } else { Verdict::Held })
+    Ok(!arguments.check || (broken == 0 && verdict == Verdict::Held))
 }
 
 fn is_kept(promise: &Promise, ratio: f64) -> bool {

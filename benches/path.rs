@@ -26,7 +26,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use scenario::{SCENARIOS, Scenario};
-use support::{Outcome, process};
+use support::{Entrance, Given, Outcome, process};
 
 /// The same allocator as Watershed's, for bare hyper's sake.
 #[global_allocator]
@@ -51,31 +51,15 @@ struct Arguments {
     /// Measure this binary instead of the one built with the benchmark
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_watershed"))]
     watershed: PathBuf,
-    /// Given by cargo
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    given: Given,
 }
 
 fn main() -> ExitCode {
-    let done = match process::own_role() {
-        Ok(Some((role, arguments))) => contender::play(&role, &arguments),
-        Ok(None) => run(&Arguments::parse()),
-        Err(error) => Err(error),
-    };
-    done.map_or_else(
-        |error| {
-            eprintln!("path: {error}");
-            ExitCode::FAILURE
-        },
-        |()| ExitCode::SUCCESS,
-    )
+    Entrance { name: "path", play: contender::play, given: |all: &Arguments| &all.given, run }.enter()
 }
 
-fn run(arguments: &Arguments) -> Outcome<()> {
-    if !arguments.bench {
-        println!("path: run it with `cargo bench --bench path`");
-        return Ok(());
-    }
+fn run(arguments: &Arguments) -> Outcome<bool> {
     let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 15 }).max(1);
     let chosen = scenarios(arguments);
     if chosen.is_empty() {
@@ -92,7 +76,8 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         results.push(report::scenario(scenario, &rounds));
     }
     let results = Value::Array(results);
-    support::write_json("path", &json!({ "machine": machine, "rounds": rounds, "scenarios": results }))
+    support::write_json("path", &json!({ "machine": machine, "rounds": rounds, "scenarios": results }))?;
+    Ok(true)
 }
 
 fn scenarios(arguments: &Arguments) -> Vec<&'static Scenario> {

@@ -27,7 +27,7 @@ use support::manifests::Manifests;
 use support::messages::{Exchange, Protocol};
 use support::rig::Rig;
 use support::watershed::Watershed;
-use support::{Outcome, during, process};
+use support::{Entrance, Given, Outcome, during, process};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -55,31 +55,16 @@ struct Arguments {
     /// Measure this binary instead of the one built with the benchmark
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_watershed"))]
     watershed: PathBuf,
-    /// Given by cargo
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    given: Given,
 }
 
 fn main() -> ExitCode {
-    let done = match process::own_role() {
-        Ok(Some((role, _))) => Err(format!("unknown role {role}")),
-        Ok(None) => run(&Arguments::parse()),
-        Err(error) => Err(error),
-    };
-    done.map_or_else(
-        |error| {
-            eprintln!("propagation: {error}");
-            ExitCode::FAILURE
-        },
-        |()| ExitCode::SUCCESS,
-    )
+    Entrance { name: "propagation", play: support::unknown_role, given: |all: &Arguments| &all.given, run }
+        .enter()
 }
 
-fn run(arguments: &Arguments) -> Outcome<()> {
-    if !arguments.bench {
-        println!("propagation: run it with `cargo bench --bench propagation`");
-        return Ok(());
-    }
+fn run(arguments: &Arguments) -> Outcome<bool> {
     let machine = process::machine();
     let lasting = Duration::from_secs(if arguments.quick { 2 } else { 6 });
     println!("{machine}\n{} edits a second for {lasting:?}; milliseconds from the rename", arguments.rate);
@@ -91,7 +76,11 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         }
     }
     let cases = Value::Array(cases);
-    support::write_json("propagation", &json!({ "machine": machine, "rate": arguments.rate, "cases": cases }))
+    support::write_json(
+        "propagation",
+        &json!({ "machine": machine, "rate": arguments.rate, "cases": cases }),
+    )?;
+    Ok(true)
 }
 
 fn case(arguments: &Arguments, routes: usize, loaded: bool, lasting: Duration) -> Outcome<Value> {

@@ -63,7 +63,7 @@ fn route_the_hard_way(criterion: &mut Criterion<CpuTime>) {
     });
 
     let mut wild = plain.clone();
-    for (h, host) in wild.binds[0].listeners[0].hosts.iter_mut().enumerate() {
+    for (h, host) in Arc::make_mut(&mut wild.binds[0]).listeners[0].hosts.iter_mut().enumerate() {
         host.host = watershed_config::model::Hostname::parse(&format!("*.host-{h}.shop.example"));
     }
     let table = compiler(2).compile(&wild);

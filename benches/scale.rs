@@ -21,7 +21,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use running::Resident;
-use support::{Outcome, process};
+use support::{Entrance, Given, Outcome, process};
 use world::World;
 
 /// As in the binary, and counting what is held.
@@ -54,33 +54,16 @@ struct Arguments {
     /// Measure this binary instead of the one built with the benchmark
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_watershed"))]
     watershed: PathBuf,
-    /// Given by cargo
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    given: Given,
 }
 
 fn main() -> ExitCode {
-    let done = match process::own_role() {
-        Ok(Some((role, _))) => Err(format!("unknown role {role}")),
-        Ok(None) => run(&Arguments::parse()),
-        Err(error) => Err(error),
-    };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("scale: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    Entrance { name: "scale", play: support::unknown_role, given: |all: &Arguments| &all.given, run }.enter()
 }
 
 /// Whether what is promised about memory was kept.
 fn run(arguments: &Arguments) -> Outcome<bool> {
-    if !arguments.bench {
-        println!("scale: run it with `cargo bench --bench scale`");
-        return Ok(true);
-    }
     let machine = process::machine();
     println!("{machine}\n");
     let examples = running::examples(&arguments.watershed)?;

@@ -30,6 +30,7 @@ mod serve;
 #[path = "swaps/server.rs"]
 mod server;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -37,7 +38,7 @@ use std::time::Duration;
 use clap::Parser;
 use serde_json::json;
 
-use support::{Outcome, process};
+use support::{Entrance, Given, Outcome, process};
 
 /// As in the binary.
 #[global_allocator]
@@ -65,9 +66,8 @@ struct Arguments {
     /// Measure real edits with this binary instead of the one built with the benchmark
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_watershed"))]
     watershed: PathBuf,
-    /// Given by cargo
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    given: Given,
 }
 
 /// How requests are sent, and how often.
@@ -80,28 +80,15 @@ struct Plan {
 }
 
 fn main() -> ExitCode {
-    let done = match process::own_role() {
-        Ok(Some((role, arguments))) if role == "serve" => serve::run(&arguments).map(|()| true),
-        Ok(Some((role, _))) => Err(format!("unknown role {role}")),
-        Ok(None) => run(&Arguments::parse()),
-        Err(error) => Err(error),
-    };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("swaps: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    Entrance { name: "swaps", play, given: |all: &Arguments| &all.given, run }.enter()
+}
+
+fn play(role: &str, arguments: &[OsString]) -> Outcome<()> {
+    if role == "serve" { serve::run(arguments) } else { support::unknown_role(role, arguments) }
 }
 
 /// Whether everything that is promised was kept.
 fn run(arguments: &Arguments) -> Outcome<bool> {
-    if !arguments.bench {
-        println!("swaps: run it with `cargo bench --bench swaps`");
-        return Ok(true);
-    }
     let machine = process::machine();
     let plan = Plan {
         rounds: arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 9 }).max(1),

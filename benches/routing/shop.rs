@@ -53,7 +53,7 @@ pub(crate) fn route_and_pick(table: &RoutingTable, head: &Head<'_>, random: u64)
 /// Another reading of [`shop`] in which somebody has changed one weight.
 pub(crate) fn edited(routes: usize, hosts: usize) -> Snapshot {
     let mut snapshot = shop(routes, hosts);
-    let candidate = &mut snapshot.binds[0].listeners[0].hosts[0].candidates[0];
+    let candidate = &mut Arc::make_mut(&mut snapshot.binds[0]).listeners[0].hosts[0].candidates[0];
     Arc::make_mut(&mut candidate.rule).arms[0].weight = 80;
     snapshot
 }

@@ -34,7 +34,7 @@ impl Routes {
         });
         let all = host(HOST, None, candidates.collect());
         let mut snapshot = snapshot(generation, vec![listener("", vec![all])]);
-        snapshot.binds[0].address = address();
+        Arc::make_mut(&mut snapshot.binds[0]).address = address();
         snapshot
     }
 
