@@ -9,6 +9,7 @@
 mod endpoint_slice;
 mod gateway;
 mod host;
+mod labels;
 mod name;
 mod pod;
 mod rollout;
@@ -20,9 +21,8 @@ pub use gateway::{
     AllowedNamespaces, Gateway, GatewayAddress, GatewayClass, GatewayListener, ListenerProtocol, RouteKind,
 };
 pub use host::Hostname;
-pub use name::{
-    Kind, LabelRequirement, LabelSelector, Labels, Meta, ObjectId, ObjectName, Origin, Timestamp,
-};
+pub use labels::Labels;
+pub use name::{Kind, LabelRequirement, LabelSelector, Meta, ObjectId, ObjectName, Origin, Timestamp};
 pub use pod::{ContainerPort, Pod, Probe, ProbeAction};
 pub use rollout::{
     Amount, Analyses, AnalysisMetric, AnalysisTemplate, BackgroundAnalysis, BlueGreen, Canary, CanaryScale,

@@ -31,8 +31,8 @@ impl fmt::Display for Generation {
 pub struct Snapshot {
     /// Which one this is.
     pub generation: Generation,
-    /// Where to listen, and what is reachable there; addresses are distinct.
-    pub binds: Vec<Bind>,
+    /// Where to listen, and what is reachable there; addresses are distinct. Shared with the table compiled from it.
+    pub binds: Vec<Arc<Bind>>,
 }
 
 /// One address and port to listen on, with the listeners that share it.

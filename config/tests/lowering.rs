@@ -101,7 +101,7 @@ fn a_services_fields_are_taken_as_written() {
          {name: a, port: 1, targetPort: web, nodePort: 30001, appProtocol: kubernetes.io/h2c}, \
          {name: b, port: 2, targetPort: 3, appProtocol: grpc}, {name: dns, port: 53, protocol: UDP}]}",
     );
-    assert!(service.headless && service.selector.is_some_and(|labels| labels.len() == 1));
+    assert!(service.headless && service.selector.is_some_and(|labels| labels.iter().count() == 1));
     let got: Vec<_> = service
         .ports
         .iter()

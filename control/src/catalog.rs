@@ -8,6 +8,8 @@ use watershed_config::model::{
     ObjectName, Pod, Rollout, Service, Workload,
 };
 
+use crate::full_tree::fill;
+
 /// The current objects. Cloning is cheap enough for a test, not for every change.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
@@ -28,6 +30,11 @@ impl Catalog {
     /// Removes an object; false if there was none.
     pub fn remove(&mut self, id: &ObjectId) -> bool {
         self.objects.remove(id).is_some()
+    }
+
+    /// To be called after the first objects: see [`fill`].
+    pub(crate) fn fill(&mut self) {
+        fill(&mut self.objects);
     }
 
     /// The object of this identity.

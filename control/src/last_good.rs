@@ -12,7 +12,7 @@
 
 mod writer;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -20,8 +20,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use watershed_config::model::{Kind, ObjectId, ObjectName};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::xxh3_64;
 
+use crate::full_tree::fill;
 use crate::source::ledger::{StoreEdit, StoredCopy};
 
 pub(crate) use writer::Writer;
@@ -40,7 +41,7 @@ const LINE_BYTES_MAX: u64 = 6 * crate::source::walk::FILE_BYTES_MAX;
 pub(crate) struct Store {
     path: PathBuf,
     file: File,
-    lines: HashMap<ObjectId, Line>,
+    lines: BTreeMap<ObjectId, Line>,
     /// The length of the part that is known to be whole.
     size: u64,
 }
@@ -50,7 +51,7 @@ struct Line {
     offset: u64,
     length: u64,
     /// Of file and text, so that what is stored already is not written again.
-    content: u128,
+    content: u64,
 }
 
 /// A line to be appended.
@@ -58,7 +59,7 @@ struct NewLine<'a> {
     id: &'a ObjectId,
     bytes: Vec<u8>,
     /// `None` where the object is gone.
-    content: Option<u128>,
+    content: Option<u64>,
 }
 
 /// A line, after its checksum.
@@ -92,11 +93,12 @@ impl Store {
         let path = directory.join(FILE_NAME);
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
         let mut opened = Opened {
-            store: Self { path, file, lines: HashMap::new(), size: 0 },
+            store: Self { path, file, lines: BTreeMap::new(), size: 0 },
             copies: BTreeMap::new(),
             damaged: 0,
         };
         opened.load()?;
+        fill(&mut opened.store.lines);
         Ok(opened)
     }
 
@@ -124,11 +126,15 @@ impl Store {
         }
         self.file.sync_data()?;
         self.size = size;
+        let mostly_new = lines.len() > self.lines.len();
         for (id, line) in lines {
             match line {
                 Some(line) => self.lines.insert(id.clone(), line),
                 None => self.lines.remove(id),
             };
+        }
+        if mostly_new {
+            fill(&mut self.lines);
         }
         self.compact_if_worthwhile()
     }
@@ -255,8 +261,8 @@ fn read_record(line: &[u8]) -> Option<Record> {
     (sum == xxh3_64(json)).then(|| serde_json::from_slice(json).ok())?
 }
 
-fn fingerprint(file: &str, source: &str) -> u128 {
-    xxh3_128(format!("{file}\n{source}").as_bytes())
+fn fingerprint(file: &str, source: &str) -> u64 {
+    xxh3_64(format!("{file}\n{source}").as_bytes())
 }
 
 /// A kind by its name; what a later version stored and this one does not know is left alone.

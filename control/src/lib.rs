@@ -15,6 +15,7 @@ pub mod catalog;
 mod client;
 pub mod driver;
 mod engine;
+mod full_tree;
 mod last_good;
 pub mod load;
 mod probe;

@@ -222,7 +222,7 @@ impl<'a> Resolver<'a> {
     fn revision(&self, service: &ObjectName, labels: &Labels) -> Arc<str> {
         let revision = match self.plans.get(service) {
             Some(plan) => labels.get(&plan.revision_label),
-            None => REVISION_LABELS.iter().find_map(|label| labels.get(*label)),
+            None => REVISION_LABELS.iter().find_map(|label| labels.get(label)),
         };
         Arc::clone(revision.unwrap_or(&self.no_revision))
     }

@@ -110,7 +110,7 @@ pub(crate) struct BindTable {
     /// Counts requests that no listener matched.
     pub(crate) unmatched: Arc<Series>,
     /// What it was compiled from, for people; no request looks here.
-    pub(crate) written: snapshot::Bind,
+    pub(crate) written: Arc<snapshot::Bind>,
 }
 
 /// One listener.

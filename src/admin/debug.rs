@@ -32,7 +32,7 @@ pub(super) fn answer(state: &AdminState) -> Reply {
         objects: status.objects.iter().map(|(kind, count)| (kind.as_str(), *count)).collect(),
         last_good: status.last_good.iter().map(ToString::to_string).collect(),
         problems: Each(|| status.problems.iter().map(problem)),
-        listeners: Each(|| snapshot.binds.iter().flat_map(listeners)),
+        listeners: Each(|| snapshot.binds.iter().flat_map(|bind| listeners(bind))),
         splits: splits(connected),
         backends: Each(|| backends(&snapshot).into_iter().map(|backend| backend_view(&backend, &refused))),
     };

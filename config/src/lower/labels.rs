@@ -9,17 +9,13 @@ use crate::yaml::Value;
 
 /// Labels, or a selector's labels: keys and values have a syntax, and values are strings.
 pub(super) fn labels(at: &At<'_>) -> Labels {
-    let mut labels = Labels::new();
-    for (key, spot, value) in at.entries() {
+    let label = |(key, spot, value): (&str, _, At<'_>)| {
         let at_key = At { spot, ..value.clone() };
         key_is_valid(&at_key, key);
-        if let Some(text) = text_value(key, &value, "labels are strings")
-            && value_is_valid(&value, text)
-        {
-            labels.insert(key.into(), text.into());
-        }
-    }
-    labels
+        let text = text_value(key, &value, "labels are strings")?;
+        value_is_valid(&value, text).then(|| (key.into(), text.into()))
+    };
+    at.entries().into_iter().filter_map(label).collect()
 }
 
 /// Annotations are not read, but a value that is no string would be refused by an API server.
@@ -94,8 +90,8 @@ pub(super) fn selector(at: &At<'_>) -> Option<LabelSelector> {
         .get("matchLabels")
         .map(|at| labels(&at))
         .unwrap_or_default()
-        .into_iter()
-        .map(|(key, value)| LabelRequirement::In(key, vec![value]))
+        .iter()
+        .map(|(key, value)| LabelRequirement::In(Arc::clone(key), vec![Arc::clone(value)]))
         .collect();
     requirements.extend(fields.items("matchExpressions").iter().filter_map(requirement));
     fields.finish();

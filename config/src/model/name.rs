@@ -1,10 +1,10 @@
 //! Names, labels, and where an object came from.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::labels::Labels;
 use crate::problem::Spot;
 
 /// The kinds of object that are read.
@@ -103,9 +103,6 @@ impl fmt::Display for ObjectId {
         write!(f, "{} {}", self.kind, self.name)
     }
 }
-
-/// Labels of an object, sorted by key.
-pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
 /// Seconds since the Unix epoch, as `metadata.creationTimestamp` has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

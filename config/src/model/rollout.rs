@@ -382,7 +382,7 @@ pub struct Workload {
     /// How many pods it wants.
     pub replicas: u32,
     /// Labels of the pods that it makes: the value of a Rollout's revision label among them says whose facts these are.
-    pub pod_labels: super::name::Labels,
+    pub pod_labels: super::labels::Labels,
     /// `deployment.kubernetes.io/revision`.
     pub revision_number: Option<u64>,
     /// `kubernetes.io/change-cause`.

@@ -3,7 +3,8 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use super::name::{Labels, Meta};
+use super::labels::Labels;
+use super::name::Meta;
 use crate::problem::Spot;
 
 /// A `v1` Service as far as traffic is concerned.

@@ -46,7 +46,7 @@ impl Arguments {
 
 #[cfg(test)]
 mod tests {
-    use watershed_config::model::{Kind, Meta, ObjectId, ObjectName, Origin};
+    use watershed_config::model::{Kind, Labels, Meta, ObjectId, ObjectName, Origin};
 
     use super::*;
 
@@ -54,7 +54,7 @@ mod tests {
     fn arguments_come_from_the_rollout_else_from_the_template() {
         let id = ObjectId { kind: Kind::AnalysisTemplate, name: ObjectName::new("shop", "rate") };
         let meta =
-            Meta { id, uid: "".into(), created: None, labels: BTreeMap::new(), origin: Origin::default() };
+            Meta { id, uid: "".into(), created: None, labels: Labels::default(), origin: Origin::default() };
         let args = vec![
             ("window".into(), Some("1m".into())),
             ("limit".into(), Some("{{canary-revision}}".into())),

@@ -77,9 +77,7 @@ fn namespace_labels(catalog: &Catalog) -> HashMap<&str, Labels> {
 }
 
 fn with_own_name(labels: &Labels, name: &Arc<str>) -> Labels {
-    let mut labels = labels.clone();
-    labels.insert(Arc::from(NAMESPACE_NAME_LABEL), Arc::clone(name));
-    labels
+    labels.with(Arc::from(NAMESPACE_NAME_LABEL), Arc::clone(name))
 }
 
 struct Attacher<'a, 'r> {
@@ -197,7 +195,7 @@ impl<'a> Attacher<'a, '_> {
             AllowedNamespaces::All => true,
             AllowedNamespaces::Selector(selector) => match self.namespace_labels.get(&**namespace) {
                 Some(labels) => selector.matches(labels),
-                None => selector.matches(&with_own_name(&Labels::new(), namespace)),
+                None => selector.matches(&with_own_name(&Labels::default(), namespace)),
             },
         }
     }

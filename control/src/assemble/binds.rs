@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use watershed_config::Severity;
 use watershed_config::model::{Gateway, GatewayListener, Meta, Service, ServicePort};
@@ -32,8 +33,8 @@ enum Owner<'a> {
 
 impl<'a> Binds<'a> {
     /// In order of address, "all addresses" first.
-    pub(super) fn into_binds(self) -> Vec<Bind> {
-        self.listeners.into_iter().map(|(address, listeners)| Bind { address, listeners }).collect()
+    pub(super) fn into_binds(self) -> Vec<Arc<Bind>> {
+        self.listeners.into_iter().map(|(address, listeners)| Arc::new(Bind { address, listeners })).collect()
     }
 
     /// Adds a Gateway on all its addresses; `hosts` are those of each listener.

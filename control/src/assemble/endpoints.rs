@@ -299,7 +299,7 @@ impl<'a> Survey<'a> {
 
     /// Another namespace that has a pod with all these labels.
     fn elsewhere(&self, selector: &Labels) -> Option<&'a str> {
-        let (key, value) = selector.first_key_value()?;
+        let (key, value) = selector.iter().next()?;
         let pods = self.carriers.get(&(&**key, &**value))?;
         let has_all =
             |pod: &&&Pod| selector.iter().all(|(key, value)| pod.meta.labels.get(key) == Some(value));

@@ -1,6 +1,5 @@
 //! Real sockets on loopback. Periods are short; nothing is asserted about how long anything takes, only what comes in the end.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
@@ -12,7 +11,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
-use watershed_config::model::{Kind, Meta, ObjectId, Origin};
+use watershed_config::model::{Kind, Labels, Meta, ObjectId, Origin};
 
 use super::*;
 use crate::client::io::{HyperStream, Spawner};
@@ -39,7 +38,7 @@ fn pod(name: &str, probes: Vec<Probe>) -> Pod {
     let id = ObjectId { kind: Kind::Pod, name: ObjectName::new("default", name) };
     let uid = format!("default/{name}").into();
     Pod {
-        meta: Meta { id, uid, created: None, labels: BTreeMap::new(), origin: Origin::default() },
+        meta: Meta { id, uid, created: None, labels: Labels::default(), origin: Origin::default() },
         ip: IpAddr::from([127, 0, 0, 1]),
         ready_condition: true,
         terminating: false,
@@ -213,7 +212,7 @@ async fn an_edited_probe_leaves_its_pod_ready_until_it_has_failed_often_enough()
     prober.started();
 
     // The same again, and a label: nothing begins anew.
-    pod.meta.labels.insert("app".into(), "web".into());
+    pod.meta.labels = pod.meta.labels.with("app".into(), "web".into());
     let serial = prober.pods["default/a"].serial;
     assert!(prober.follow([&pod].into_iter()).is_empty());
     assert_eq!(prober.pods["default/a"].serial, serial);

@@ -21,6 +21,7 @@ use watershed_config::{Problem, Severity};
 use super::entry::{Claim, Entry, Rejections, duplicate};
 use super::{ChangedFile, RootState, Sighting};
 use crate::catalog::Catalog;
+use crate::full_tree::fill;
 
 /// How far apart two looks must be that agree on an object's absence: longer than any tool takes between truncating a file
 /// and filling it, short enough that nobody waits for a deletion.
@@ -217,6 +218,11 @@ impl Ledger {
             if !self.served.contains_key(&id) {
                 outcome.store.push(StoreEdit::Forget(id));
             }
+        }
+        if !self.started {
+            fill(&mut self.offers);
+            fill(&mut self.served);
+            self.catalog.fill();
         }
         self.started = true;
         outcome.news |= outcome.changed || self.source_lost() != lost_before;

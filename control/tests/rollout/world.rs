@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use watershed_config::Spot;
 use watershed_config::model::{
-    AppProtocol, Canary, JudgeSpec, Kind, Meta, ObjectId, ObjectName, Origin, Reaction, Rollout, Share, Step,
-    StepAction, Strategy,
+    AppProtocol, Canary, JudgeSpec, Kind, Labels, Meta, ObjectId, ObjectName, Origin, Reaction, Rollout,
+    Share, Step, StepAction, Strategy,
 };
 use watershed_config::observation::{RevisionCounts, RolloutObservation, SplitObservation};
 use watershed_config::snapshot::{Endpoint, EndpointId, EndpointState, SplitKey};
@@ -26,7 +26,7 @@ pub(crate) fn meta(kind: Kind, name: &str) -> Meta {
         id: ObjectId { kind, name: ObjectName::new("default", name) },
         uid: format!("default/{name}").into(),
         created: None,
-        labels: BTreeMap::new(),
+        labels: Labels::default(),
         origin: Origin::default(),
     }
 }

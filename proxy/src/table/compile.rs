@@ -6,10 +6,12 @@
 
 mod rollouts;
 
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::hash_table::Entry;
+use hashbrown::{HashMap, HashSet, HashTable};
 use watershed_config::model::{Filter, ObjectName, PathMatch};
 use watershed_config::snapshot::{
     self, BindAddress, Candidate, EndpointId, EndpointState, Listener, ListenerName, RuleId, Snapshot,
@@ -36,12 +38,14 @@ type Map<K, V> = HashMap<K, V, RandomState>;
 pub struct Compiler {
     workers: usize,
     series: Arc<SeriesSet>,
-    endpoints: Map<EndpointId, Arc<Endpoint>>,
+    hasher: RandomState,
+    /// By their identity. Here and in `rules` it is that in the value: there are thousands, and it is most of each.
+    endpoints: HashTable<Arc<Endpoint>>,
     splits: Map<SplitKey, KeptSplit>,
     revision_splits: Map<RevisionSplitId, KeptRevisionSplit>,
     rollouts: Map<ObjectName, KeptRollout>,
     /// By listener and identity.
-    rules: Map<(Arc<str>, RuleId), KeptRule>,
+    rules: HashTable<KeptRule>,
     slots: Map<BindAddress, usize>,
     last_key: u64,
     /// Counts compilations; what was not met in the last one is forgotten.
@@ -96,11 +100,12 @@ impl Compiler {
         Self {
             workers,
             series,
-            endpoints: Map::default(),
+            hasher: RandomState::default(),
+            endpoints: HashTable::new(),
             splits: Map::default(),
             revision_splits: Map::default(),
             rollouts: Map::default(),
-            rules: Map::default(),
+            rules: HashTable::new(),
             slots: Map::default(),
             last_key: 0,
             pass: 0,
@@ -126,7 +131,7 @@ impl Compiler {
             binds[slot] = Some(pass.bind(bind));
         }
         let Pass { endpoints, rollouts, .. } = pass;
-        self.endpoints.retain(|_, endpoint| {
+        self.endpoints.retain(|endpoint| {
             let stays = endpoints.contains(&endpoint.key);
             if !stays {
                 endpoint.set_ready(false);
@@ -135,7 +140,7 @@ impl Compiler {
         });
         self.splits.retain(|_, split| split.met == self.pass);
         self.forget_rollouts();
-        self.rules.retain(|_, rule| rule.met == self.pass);
+        self.rules.retain(|rule| rule.met == self.pass);
         RoutingTable { generation: snapshot.generation, binds, rollouts }
     }
 
@@ -147,19 +152,19 @@ impl Compiler {
 
     /// The endpoints of the last snapshot.
     pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        self.endpoints.values()
+        self.endpoints.iter()
     }
 }
 
 impl Pass<'_> {
-    fn bind(&mut self, bind: &snapshot::Bind) -> BindTable {
+    fn bind(&mut self, bind: &Arc<snapshot::Bind>) -> BindTable {
         let mut listeners = HostMap::default();
         for listener in &bind.listeners {
             let table = self.listener(bind.address.port, listener);
             listeners.entry(&listener.hostname, || table);
         }
         let unmatched = self.series(SeriesKey::default());
-        BindTable { address: bind.address, listeners, unmatched, written: bind.clone() }
+        BindTable { address: bind.address, listeners, unmatched, written: Arc::clone(bind) }
     }
 
     fn listener(&mut self, port: u16, listener: &Listener) -> ListenerTable {
@@ -189,9 +194,11 @@ impl Pass<'_> {
 
     /// The rule of the last table if nothing about it has changed, else a new one.
     fn rule(&mut self, place: &Place, candidate: &Candidate) -> Arc<Rule> {
-        let met = self.compiler.pass;
-        let key = (Arc::clone(&place.label), candidate.rule.id.clone());
-        if let Some(kept) = self.compiler.rules.get_mut(&key)
+        let Compiler { rules, hasher, pass, .. } = &mut *self.compiler;
+        let met = *pass;
+        let hash = rule_hash(hasher, &place.label, &candidate.rule.id);
+        let same = |kept: &KeptRule| kept.rule.listener == place.label && kept.rule.id == candidate.rule.id;
+        if let Some(kept) = rules.find_mut(hash, same)
             && kept.is_of(place.port, candidate)
         {
             kept.met = met;
@@ -202,8 +209,14 @@ impl Pass<'_> {
             return rule;
         }
         let rule = Arc::new(self.new_rule(place, candidate));
-        let kept = KeptRule { written: Arc::clone(&candidate.rule), rule: Arc::clone(&rule), met };
-        self.compiler.rules.insert(key, kept);
+        let new = KeptRule { written: Arc::clone(&candidate.rule), rule: Arc::clone(&rule), met };
+        let Compiler { rules, hasher, .. } = &mut *self.compiler;
+        match rules.entry(hash, same, |kept| rule_hash(hasher, &kept.rule.listener, &kept.rule.id)) {
+            Entry::Occupied(mut kept) => *kept.get_mut() = new,
+            Entry::Vacant(place) => {
+                place.insert(new);
+            }
+        }
         rule
     }
 
@@ -344,11 +357,14 @@ impl Pass<'_> {
     }
 
     fn endpoint(&mut self, id: &EndpointId) -> Arc<Endpoint> {
-        let Compiler { endpoints, last_key, workers, .. } = &mut *self.compiler;
-        let known = endpoints.entry(id.clone()).or_insert_with(|| {
+        let Compiler { endpoints, hasher, last_key, workers, .. } = &mut *self.compiler;
+        let entry =
+            endpoints.entry(hasher.hash_one(id), |known| known.id == *id, |known| hasher.hash_one(&known.id));
+        let known = entry.or_insert_with(|| {
             *last_key += 1;
             Arc::new(Endpoint::new(*last_key, id.clone(), *workers))
         });
+        let known = known.get();
         self.endpoints.insert(known.key);
         Arc::clone(known)
     }
@@ -379,6 +395,10 @@ impl Pass<'_> {
     fn series(&self, key: SeriesKey) -> Arc<Series> {
         self.compiler.series.get(key)
     }
+}
+
+fn rule_hash(hasher: &RandomState, listener: &str, id: &RuleId) -> u64 {
+    hasher.hash_one((listener, id))
 }
 
 fn namespace_of(listener: &ListenerName) -> Arc<str> {

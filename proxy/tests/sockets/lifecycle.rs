@@ -160,7 +160,7 @@ fn on(rule: &Arc<Rule>, addresses: &[BindAddress]) -> Snapshot {
         let one = snapshot(0, *address, vec![host("", vec![candidate("/", rule)])]);
         one.binds.into_iter().next().unwrap()
     });
-    Snapshot { generation: Generation(0), binds: binds.collect::<Vec<Bind>>() }
+    Snapshot { generation: Generation(0), binds: binds.collect::<Vec<Arc<Bind>>>() }
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(crate) fn compiler(workers: usize) -> Compiler {
 /// A snapshot with one bind, on port 80 of all addresses.
 pub(crate) fn snapshot(generation: u64, listeners: Vec<Listener>) -> Snapshot {
     let bind = Bind { address: BindAddress { ip: None, port: 80 }, listeners };
-    Snapshot { generation: Generation(generation), binds: vec![bind] }
+    Snapshot { generation: Generation(generation), binds: vec![Arc::new(bind)] }
 }
 
 /// A snapshot with one listener for all hosts, which serves these candidates to all hosts.

@@ -116,7 +116,7 @@ GET http://a.shop.example/v2/x
 #[test]
 fn where_nothing_matches_the_nearest_misses_are_told() {
     let mut shop = shop();
-    shop.binds[0].listeners[0].hosts[0]
+    Arc::make_mut(&mut shop.binds[0]).listeners[0].hosts[0]
         .candidates
         .retain(|candidate| &*candidate.rule.id.route.name != "all");
     let told = explain(&shop, "GET", "a.shop.example/admin", &[]);
@@ -142,7 +142,11 @@ GET http://a.shop.example/admin
 #[test]
 fn a_less_specific_listener_that_is_not_asked_is_told() {
     let mut shop = shop();
-    shop.binds[0].listeners[1].hosts.push(host("", None, vec![candidate("/", &rule("catch-all"))]));
+    Arc::make_mut(&mut shop.binds[0]).listeners[1].hosts.push(host(
+        "",
+        None,
+        vec![candidate("/", &rule("catch-all"))],
+    ));
     let told = explain(&shop, "GET", "b.shop.example/", &[]);
     assert_eq!(told.rule, None);
     assert!(

@@ -1,5 +1,7 @@
 //! Which candidate wins, case by case.
 
+use std::sync::Arc;
+
 use watershed_config::snapshot::Snapshot;
 use watershed_proxy::table::Routed;
 
@@ -205,7 +207,7 @@ fn an_address_that_is_not_served_any_more_is_gone() {
     let mut compiler = compiler(1);
     compiler.compile(&plain(1, vec![]));
     let mut elsewhere = plain(2, vec![candidate("/", &rule("elsewhere"))]);
-    elsewhere.binds[0].address.port = 81;
+    Arc::make_mut(&mut elsewhere.binds[0]).address.port = 81;
     let table = compiler.compile(&elsewhere);
     let asked = Asked::new("h/");
     assert!(matches!(table.route(0, &asked.head()), Routed::Gone));

@@ -188,7 +188,7 @@ fn a_request_holds_its_rule_and_not_the_table() {
 fn an_address_keeps_its_slot() {
     let mut compiler = compiler(1);
     let mut second = plain(2, vec![]);
-    second.binds[0].address.port = 81;
+    Arc::make_mut(&mut second.binds[0]).address.port = 81;
     compiler.compile(&plain(1, vec![]));
     compiler.compile(&second);
     let both = Snapshot { binds: [second.binds, plain(3, vec![]).binds].concat(), ..plain(3, vec![]) };

@@ -1,7 +1,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use watershed_config::model::{AnalysisMetric, Kind, Meta, ObjectId, ObjectName, Origin, Provider};
+use watershed_config::model::{AnalysisMetric, Kind, Labels, Meta, ObjectId, ObjectName, Origin, Provider};
 use watershed_config::problem::Spot;
 
 use super::*;
@@ -25,7 +25,8 @@ fn metric(name: &str) -> AnalysisMetric {
 
 fn run(metrics: Vec<AnalysisMetric>) -> Run {
     let id = ObjectId { kind: Kind::AnalysisTemplate, name: ObjectName::new("shop", "rate") };
-    let meta = Meta { id, uid: "".into(), created: None, labels: BTreeMap::new(), origin: Origin::default() };
+    let meta =
+        Meta { id, uid: "".into(), created: None, labels: Labels::default(), origin: Origin::default() };
     let template = AnalysisTemplate { meta, args: Vec::new(), metrics };
     Run::start(&[Arc::new(template)], &BTreeMap::new(), 1_000_000)
 }

@@ -83,5 +83,6 @@ pub(crate) fn snapshot(generation: u64, address: BindAddress, hosts: Vec<Virtual
         hostname: Hostname::Any,
         hosts,
     };
-    Snapshot { generation: Generation(generation), binds: vec![Bind { address, listeners: vec![listener] }] }
+    let bind = Bind { address, listeners: vec![listener] };
+    Snapshot { generation: Generation(generation), binds: vec![Arc::new(bind)] }
 }
