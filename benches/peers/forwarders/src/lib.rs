@@ -20,6 +20,11 @@ impl Arguments {
         Self(std::env::args().skip(1).collect::<Vec<_>>().into_iter())
     }
 
+    /// Whether there is no other one.
+    pub fn is_empty(&self) -> bool {
+        self.0.as_slice().is_empty()
+    }
+
     /// The next one; `name` is for the error.
     pub fn next<T: FromStr>(&mut self, name: &str) -> Outcome<T> {
         let text = self.0.next().ok_or_else(|| format!("missing argument {name}"))?;

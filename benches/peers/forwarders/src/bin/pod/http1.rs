@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 
 use peer_forwarders::{Outcome, listen};
@@ -12,18 +12,23 @@ use slab::Slab;
 
 const READ_SIZE: usize = 64 * 1024;
 const EVENTS: usize = 256;
-const LISTENER: u64 = u64::MAX;
+/// Beyond these are the numbers of listeners.
+const CONNECTIONS_MAX: usize = 1 << 32;
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
 /// Serves until killed.
-pub fn run(port: u16, name: &str) -> Outcome<()> {
-    serve(port, &Answers::new(name)).map_err(|error| format!("pod: {error}"))
+pub fn run(pods: &[(u16, String)]) -> Outcome<()> {
+    let answers: Vec<Answers> = pods.iter().map(|(_, name)| Answers::new(name)).collect();
+    let listeners = pods.iter().map(|(port, _)| listen(*port)).collect::<Outcome<Vec<_>>>()?;
+    serve(&listeners, &answers).map_err(|error| format!("pod: {error}"))
 }
 
-fn serve(port: u16, answers: &Answers) -> std::io::Result<()> {
-    let listener = listen(port).map_err(std::io::Error::other)?;
+fn serve(listeners: &[TcpListener], answers: &[Answers]) -> std::io::Result<()> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    epoll::add(&epoll, &listener, epoll::EventData::new_u64(LISTENER), EventFlags::IN)?;
+    for (pod, listener) in listeners.iter().enumerate() {
+        let data = epoll::EventData::new_u64((CONNECTIONS_MAX + pod) as u64);
+        epoll::add(&epoll, listener, data, EventFlags::IN)?;
+    }
     let mut connections: Slab<Connection> = Slab::new();
     let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
     let mut scratch = vec![0; READ_SIZE];
@@ -34,20 +39,20 @@ fn serve(port: u16, answers: &Answers) -> std::io::Result<()> {
             Err(error) => return Err(error.into()),
         }
         for event in &events {
-            let key = event.data.u64();
-            if key == LISTENER {
-                let Ok((stream, _)) = listener.accept() else { continue };
+            let key = event.data.u64() as usize;
+            if let Some(pod) = key.checked_sub(CONNECTIONS_MAX) {
+                let Ok((stream, _)) = listeners[pod].accept() else { continue };
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
                 let entry = connections.vacant_entry();
                 let data = epoll::EventData::new_u64(entry.key() as u64);
                 epoll::add(&epoll, &stream, data, EventFlags::IN)?;
-                entry.insert(Connection::new(stream));
+                entry.insert(Connection::new(stream, pod));
                 continue;
             }
-            let connection = &mut connections[key as usize];
-            match connection.turn(&mut scratch, answers) {
-                Next::Close => drop(connections.remove(key as usize)),
+            let connection = &mut connections[key];
+            match connection.turn(&mut scratch, &answers[connection.pod]) {
+                Next::Close => drop(connections.remove(key)),
                 Next::Watch(flags) if flags == connection.watched => {}
                 Next::Watch(flags) => {
                     connection.watched = flags;
@@ -93,6 +98,7 @@ impl Answers {
 
 struct Connection {
     stream: TcpStream,
+    pod: usize,
     watched: EventFlags,
     /// The beginning of a head whose end has not come yet.
     head: Vec<u8>,
@@ -112,9 +118,10 @@ enum Next {
 }
 
 impl Connection {
-    fn new(stream: TcpStream) -> Self {
+    fn new(stream: TcpStream, pod: usize) -> Self {
         let (head, out) = (Vec::new(), VecDeque::new());
-        Self { stream, watched: EventFlags::IN, head, body_left: 0, next: None, out, sent: 0, closing: false }
+        let watched = EventFlags::IN;
+        Self { stream, pod, watched, head, body_left: 0, next: None, out, sent: 0, closing: false }
     }
 
     /// Reads once if nothing waits to be sent, and sends what there is.

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use peer_forwarders::{Outcome, listen};
 use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
+use tokio::task::JoinSet;
 
 const POD: HeaderName = HeaderName::from_static("pod");
 /// More than any contender sends at once on a connection.
@@ -21,29 +22,44 @@ const STREAMS: u32 = 1000;
 /// A generator that ends resets its last streams all at once, which is no attack.
 const RESETS: usize = 10_000;
 
+type Bodies = Rc<[(usize, Bytes); crate::SIZES.len()]>;
+
 /// Serves until killed.
-pub fn run(port: u16, name: &str) -> Outcome<()> {
-    let text = |error: std::io::Error| format!("pod: {error}");
-    let name = HeaderValue::from_str(name).map_err(|error| format!("NAME: {error}"))?;
+pub fn run(pods: &[(u16, String)]) -> Outcome<()> {
     let bodies = Rc::new(crate::SIZES.map(|size| (size, Bytes::from(vec![b'a'; size]))));
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build_local(LocalOptions::default()).map_err(text)?;
     runtime.block_on(async {
-        let listener = TcpListener::from_std(listen(port)?).map_err(text)?;
-        loop {
-            let (stream, _) = listener.accept().await.map_err(text)?;
-            stream.set_nodelay(true).map_err(text)?;
-            let (name, bodies) = (name.clone(), Rc::clone(&bodies));
-            let service = service_fn(move |request: Request<Incoming>| {
-                let answer = answer(&request, &name, &bodies[..]);
-                async { Ok::<_, Infallible>(answer) }
-            });
-            let mut builder = http2::Builder::new(LocalExec);
-            builder.max_concurrent_streams(STREAMS);
-            builder.max_pending_accept_reset_streams(RESETS).max_local_error_reset_streams(None);
-            tokio::task::spawn_local(builder.serve_connection(TokioIo::new(stream), service));
+        let mut serving = JoinSet::new();
+        for (port, name) in pods {
+            let name = HeaderValue::from_str(name).map_err(|error| format!("NAME: {error}"))?;
+            serving.spawn_local(serve(*port, name, Rc::clone(&bodies)));
         }
+        // None of them ends well.
+        let ended = serving.join_next().await.ok_or("no pods")?;
+        ended.map_err(|error| format!("pod: {error}"))?
     })
+}
+
+async fn serve(port: u16, name: HeaderValue, bodies: Bodies) -> Outcome<()> {
+    let listener = TcpListener::from_std(listen(port)?).map_err(text)?;
+    loop {
+        let (stream, _) = listener.accept().await.map_err(text)?;
+        stream.set_nodelay(true).map_err(text)?;
+        let (name, bodies) = (name.clone(), Rc::clone(&bodies));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let answer = answer(&request, &name, &bodies[..]);
+            async { Ok::<_, Infallible>(answer) }
+        });
+        let mut builder = http2::Builder::new(LocalExec);
+        builder.max_concurrent_streams(STREAMS);
+        builder.max_pending_accept_reset_streams(RESETS).max_local_error_reset_streams(None);
+        tokio::task::spawn_local(builder.serve_connection(TokioIo::new(stream), service));
+    }
+}
+
+fn text(error: std::io::Error) -> String {
+    format!("pod: {error}")
 }
 
 fn answer(

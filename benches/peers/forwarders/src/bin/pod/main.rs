@@ -1,6 +1,7 @@
-//! A pod: answers `/anything/SIZE` with that many bytes, as cheaply as it can be done.
+//! Pods: each answers `/anything/SIZE` with that many bytes, as cheaply as it can be done.
 //!
-//! `pod PORT NAME http1|http2`. HTTP/1.1 is one `epoll` loop that only looks at what it needs: the path's last segment,
+//! `pod http1|http2 PORT NAME [PORT NAME ...]`. All on one thread, so that the kernel has nothing to choose between pods that share a
+//! core. HTTP/1.1 is one `epoll` loop that only looks at what it needs: the path's last segment,
 //! `Content-Length` and `Connection: close`. HTTP/2 is hyper. The `pod` header of an answer is NAME, for the check of the split.
 
 mod http1;
@@ -16,11 +17,14 @@ const SIZES: [usize; 3] = [128, 10_000, 1_000_000];
 
 fn main() -> Outcome<()> {
     let mut arguments = Arguments::of_process();
-    let port: u16 = arguments.next("PORT")?;
-    let name: String = arguments.next("NAME")?;
-    match arguments.next::<String>("PROTOCOL")?.as_str() {
-        "http1" => http1::run(port, &name),
-        "http2" => http2::run(port, &name),
+    let protocol: String = arguments.next("PROTOCOL")?;
+    let mut pods = Vec::new();
+    while pods.is_empty() || !arguments.is_empty() {
+        pods.push((arguments.next("PORT")?, arguments.next("NAME")?));
+    }
+    match protocol.as_str() {
+        "http1" => http1::run(&pods),
+        "http2" => http2::run(&pods),
         other => Err(format!("PROTOCOL: {other}?")),
     }
 }
