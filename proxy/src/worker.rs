@@ -32,8 +32,10 @@ use crate::upstream::{Scratch, Upstreams};
 
 /// Sweeps of idle connections happen every this many ticks: once a second.
 const SWEEP_EVERY: u32 = 10;
-/// Connections that are parked in one tick. Each takes some 10 us; more at once would delay requests.
-const PARKS_PER_TICK: u32 = 128;
+/// Connections that are parked in one tick: each takes some 10 us, so that is a twentieth of the worker's time.
+const PARKS_PER_TICK: usize = 512;
+/// Connections that are parked at once: a request that comes meanwhile waits for so many.
+const PARKS_AT_ONCE: usize = 32;
 
 /// What all workers and the control thread share.
 #[derive(Debug)]
@@ -164,16 +166,20 @@ impl Worker {
         self.connections.borrow_mut().remove(key);
     }
 
-    /// Moves the coarse clock on, enforces the limits on time of client connections and parks some that are idle.
-    fn tick(&self) {
+    /// Moves the coarse clock on, enforces the limits on time of client connections and begins to park some that are idle.
+    fn tick(self: &Rc<Self>) {
         coarse::advance();
         let patience = &self.patience;
-        let mut parks = if self.is_draining() { 0 } else { PARKS_PER_TICK };
-        for (_, conn) in self.connections.borrow().iter() {
+        let parks_max = if self.is_draining() { 0 } else { PARKS_PER_TICK };
+        let mut parks = Vec::new();
+        for (key, conn) in self.connections.borrow().iter() {
             conn.enforce(patience);
-            if parks > 0 && conn.order_to_park(patience) {
-                parks -= 1;
+            if parks.len() < parks_max && conn.can_be_parked(patience) {
+                parks.push(key);
             }
+        }
+        if !parks.is_empty() {
+            tokio::task::spawn_local(park(Rc::clone(self), parks));
         }
         self.lot.close_idle(patience.idle, self.cells());
         self.ticks.set(self.ticks.get() + 1);
@@ -289,6 +295,19 @@ async fn run(
                 }
             },
         }
+    }
+}
+
+/// Parks the connections with these keys, a few at a time.
+async fn park(worker: Rc<Worker>, keys: Vec<usize>) {
+    for some in keys.chunks(PARKS_AT_ONCE) {
+        for key in some {
+            // By now it may have ended, and another may have its key; it is looked at again.
+            if let Some(conn) = worker.connections.borrow().get(*key) {
+                conn.order_to_park(&worker.patience);
+            }
+        }
+        tokio::task::yield_now().await;
     }
 }
 

@@ -254,14 +254,16 @@ impl ConnState {
         coarse::now() - self.activity.last()
     }
 
-    /// Tells a connection that has long been at rest to go to the parking lot; whether it was told. It looks again by itself: a
-    /// byte may arrive before it does.
-    pub(crate) fn order_to_park(&self, patience: &Patience) -> bool {
-        let told = self.order.get() == Order::None && self.is_at_rest(patience);
-        if told {
+    /// Whether it has long been at rest and nothing else has been ordered.
+    pub(crate) fn can_be_parked(&self, patience: &Patience) -> bool {
+        self.order.get() == Order::None && self.is_at_rest(patience)
+    }
+
+    /// Tells a connection to go to the parking lot if it can be parked. It looks again by itself: a byte may arrive before it does.
+    pub(crate) fn order_to_park(&self, patience: &Patience) {
+        if self.can_be_parked(patience) {
             self.order(Order::Park);
         }
-        told
     }
 
     /// Whether nothing is under way on an HTTP/1.1 connection, and has not been for a while. With a body under way the next
