@@ -188,6 +188,7 @@ impl Worker {
                 conn.look_for_end(patience);
             }
             self.upstreams.sweep(self);
+            give_back();
             let (idle, open) = self.upstreams.connections();
             self.shared.upstream[self.index].idle.store(idle, Relaxed);
             self.shared.upstream[self.index].open.store(open, Relaxed);
@@ -206,6 +207,14 @@ impl Worker {
         self.shared.unrouted.cells(self.index).record(class, Some(reason), std::time::Duration::ZERO);
         self.log.refused(self, client, reason);
     }
+}
+
+/// Lets the allocator give back what is free. mimalloc looks for memory that has been free for a second when it is asked for a page,
+/// and a worker whose clients have all gone to rest asks for none.
+fn give_back() {
+    /// More than its pages for small objects hold, so that it always needs a page.
+    const BYTES: usize = 1 << 20;
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(BYTES)));
 }
 
 /// Spawns futures onto the worker's own thread.
