@@ -64,3 +64,27 @@ impl<'a> IntoIterator for &'a Labels {
         self.iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Labels;
+
+    fn labels(of: &[(&str, &str)]) -> Labels {
+        of.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
+    }
+
+    #[test]
+    fn labels_are_found_and_equal_whatever_the_order_in_which_they_were_written() {
+        let written = labels(&[("version", "v1"), ("app", "web"), ("tier", "front")]);
+        assert_eq!(written, labels(&[("app", "web"), ("tier", "front"), ("version", "v1")]));
+        assert_eq!(written.get("tier").map(|value| &**value), Some("front"));
+        assert!(written.get("tie").is_none() && !written.contains_key("zone"));
+        assert_eq!(written.keys().map(|key| &**key).collect::<Vec<_>>(), ["app", "tier", "version"]);
+    }
+
+    #[test]
+    fn of_two_values_of_one_key_the_last_counts() {
+        assert_eq!(labels(&[("app", "old"), ("app", "new")]), labels(&[("app", "new")]));
+        assert_eq!(labels(&[("app", "old")]).with("app".into(), "new".into()), labels(&[("app", "new")]));
+    }
+}
