@@ -320,7 +320,7 @@ fn an_informational_answer_is_counted_and_the_final_one_passed_on() {
 /// As large as asked for: `WATERSHED_BODY_MIB=10240 cargo test --release -p watershed-proxy --test sockets -- --ignored
 /// --exact bodies::a_huge_body_passes_in_little_memory`. Alone in its process, because it measures that.
 #[test]
-#[ignore = "measures the memory of the whole process, so it must run alone"]
+#[ignore = "measures the memory of the whole process, so .ci/run runs it alone"]
 fn a_huge_body_passes_in_little_memory() {
     let size = std::env::var("WATERSHED_BODY_MIB").map_or(1_024, |size| size.parse().unwrap()) * MIB;
     let chunk = 64 * 1024;

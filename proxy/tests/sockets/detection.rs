@@ -1,4 +1,8 @@
 //! HTTP/1.1 and HTTP/2 on one port, told apart by the first bytes.
+//!
+//! `h2spec` is run by hand, since no package of it can be relied on: start `examples/split` as its README says, then
+//! `h2spec --strict -h 127.0.0.1 -p 8080`. When it was last run, against such a server, all cases passed but one: instead of an invalid preface any
+//! HTTP/1.1 may come on this port, so that garbage is answered 400 before the end.
 
 use std::time::Duration;
 
@@ -102,16 +106,4 @@ fn silent_connections_do_not_hold_up_draining() {
     let drained = proxy.drain(Duration::ZERO, Duration::from_secs(20));
     assert_eq!(drained.cut, 0);
     silent.iter_mut().for_each(Client::expect_close);
-}
-
-/// `h2spec` by hand: `cargo test -p watershed-proxy --test sockets serve_for_h2spec -- --ignored --nocapture`, then
-/// `h2spec -h 127.0.0.1 -p PORT` against the port that it prints. All cases pass, strict ones too,
-/// but one: instead of an invalid preface any HTTP/1.1 may come on this port, so that garbage is answered 400 before the end.
-#[test]
-#[ignore = "serves for a minute, for conformance suites that are run by hand"]
-fn serve_for_h2spec() {
-    let pod = Pod::named("a body that is long enough to try flow control with");
-    let proxy = TestProxy::serving(rule(vec![arm(1, &backend("hello", &[pod.endpoint("1")]))]));
-    eprintln!("listening on {}", proxy.address());
-    std::thread::sleep(Duration::from_mins(1));
 }

@@ -242,7 +242,7 @@ fn pings_are_neither_a_request_head_nor_activity() {
 }
 
 #[test]
-#[ignore = "takes a minute"]
+#[ignore = "takes a minute; .ci/run runs it alone"]
 fn a_silent_client_is_asked_for_a_sign_of_life_after_its_last_word_and_then_given_up() {
     let pod = H2Pod::named("v1");
     let proxy = before(&pod);
