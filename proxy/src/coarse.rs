@@ -16,9 +16,12 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// Ticks since the worker started; begins at 1, so that 0 can mean "never".
 pub(crate) type Ticks = u32;
 
-/// How many ticks a limit lasts, rounded up.
+/// How many ticks a limit lasts, rounded up. Asked several times for each request, hence without the 128-bit numbers of
+/// [`Duration::as_nanos`], by which a processor cannot divide.
 pub(crate) fn ticks(limit: Duration) -> Ticks {
-    u32::try_from(limit.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX)
+    const NANOS: u32 = TICK.subsec_nanos();
+    let seconds = limit.as_secs().saturating_mul(u64::from(1_000_000_000 / NANOS));
+    u32::try_from(seconds.saturating_add(limit.subsec_nanos().div_ceil(NANOS).into())).unwrap_or(u32::MAX)
 }
 
 #[derive(Debug)]
@@ -111,7 +114,17 @@ impl Drop for Limit {
 mod tests {
     use std::task::{Context, Waker};
 
-    use super::{Limit, advance};
+    use super::{Duration, Limit, advance, ticks};
+
+    #[test]
+    fn a_limit_lasts_so_many_ticks_rounded_up() {
+        for (ms, expected) in [(0, 0), (1, 1), (100, 1), (101, 2), (2_950, 30), (3_000, 30), (600_000, 6_000)]
+        {
+            assert_eq!(ticks(Duration::from_millis(ms)), expected, "{ms} ms");
+        }
+        assert_eq!(ticks(Duration::from_nanos(100_000_001)), 2);
+        assert_eq!(ticks(Duration::MAX), u32::MAX);
+    }
 
     #[test]
     fn a_limit_is_exceeded_after_its_ticks_and_starts_again_when_something_moved() {

@@ -18,23 +18,17 @@ use watershed_config::model::AppProtocol;
 
 use crate::body::{self, Download, Gate, Progress, Replay, RequestBody, ResponseBody, Upload};
 use crate::coarse::{Limit, ticks};
-use crate::connection::ConnState;
-use crate::endpoint::Endpoint;
-use crate::headers::{self, HopByHop, Seen};
+use crate::headers::{self, Added, Client, HopByHop, RequestId, Seen};
 use crate::reason::Reason;
 use crate::record::Record;
 use crate::rewrite;
-use crate::table::{Arm, ArmTarget, Backend, Goal, Rule};
-use crate::telemetry::cells::Series;
+use crate::table::{Arm, Backend, Goal, Rule};
 use crate::tunnel;
 use crate::upstream::{self, Cause, Exchanged, Failure};
 use crate::worker::Worker;
 
 /// Says which revision answered, where `--revision-header` asks for it.
 const REVISION_HEADER: HeaderName = HeaderName::from_static("watershed-revision");
-
-/// Headers that a request gets here: three about the client, its id and its trace.
-const HEADERS_ADDED: usize = 5;
 
 /// Where the rule's split sends a request.
 #[derive(Debug)]
@@ -48,12 +42,17 @@ pub(crate) struct Destination {
 
 impl Destination {
     fn arm(&self) -> &Arm {
-        match &self.rule.action {
-            crate::table::Action::Split(split) => &split.arms[self.arm],
-            crate::table::Action::Redirect(_) | crate::table::Action::Reject(_) => {
-                unreachable!("only a split chooses an arm")
-            }
-        }
+        self.rule.arm(self.arm).expect("the arm was chosen among the rule's own")
+    }
+
+    fn backend(&self) -> &Backend {
+        self.arm().backend().expect("what is forwarded goes to pods")
+    }
+
+    /// Endpoints of one Service port speak the same protocol.
+    fn speaks_http1(&self) -> bool {
+        let first = self.backend().endpoints.first();
+        first.is_none_or(|(endpoint, _)| endpoint.id.protocol == AppProtocol::Http1)
     }
 }
 
@@ -62,9 +61,10 @@ impl Destination {
 pub(crate) struct Trip {
     worker: Rc<Worker>,
     to: Destination,
-    backend: Arc<Backend>,
     record: Box<Record>,
     request: Request<RequestBody>,
+    /// Headers that are not among its own.
+    added: Option<Added>,
     /// The protocol to upgrade to, and the client's half of it.
     upgrade: Option<(HeaderValue, OnUpgrade)>,
     gate: Option<Rc<Gate>>,
@@ -76,27 +76,19 @@ impl Trip {
     /// Makes a request ready for the arm that the split chose for it.
     pub(crate) fn prepare(
         worker: Rc<Worker>,
-        conn: &Rc<ConnState>,
         mut request: Request<Incoming>,
         seen: Seen,
         to: Destination,
         mut record: Box<Record>,
     ) -> Result<Box<Self>, (Reason, Box<Record>)> {
-        let arm = to.arm();
-        let ArmTarget::Backend { backend, .. } = &arm.target else {
-            return Err((Reason::InvalidBackend, record));
-        };
-        let backend = Arc::clone(backend);
         let on_client = seen.any(Seen::UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, incoming) = request.into_parts();
         let ends_with_head = incoming.is_end_stream();
-        let said =
-            prepare_head(&worker, conn, &mut parts, seen, (&to.rule, arm), ends_with_head, &mut record);
+        let (said, added) = prepare_head(&worker, &mut parts, seen, &to, ends_with_head, &mut record);
         if said.close && ends_with_head {
-            conn.client_is_done();
+            record.conn().client_is_done();
         }
-        let over_http1 =
-            backend.endpoints.first().is_none_or(|(endpoint, _)| endpoint.id.protocol == AppProtocol::Http1);
+        let over_http1 = to.speaks_http1();
         let upgrade = match (said.upgrade.as_ref().and_then(headers::upgradable), on_client) {
             // HTTP/2 has no upgrades; there the request goes on without asking for one (RFC 9110 section 7.8 allows it).
             (Some(protocol), Some(on_client)) if over_http1 => Some((protocol, on_client)),
@@ -110,7 +102,7 @@ impl Trip {
         parts.version = Version::HTTP_11;
         let gate =
             (says_continue && seen.any(Seen::EXPECT) && expects_continue(&parts)).then(Rc::<Gate>::default);
-        let progress = (!ends_with_head).then(|| Progress::new(Rc::clone(conn)));
+        let progress = (!ends_with_head).then(|| Progress::new(Rc::clone(record.conn())));
         let body = match &progress {
             None => RequestBody::Empty,
             Some(progress) => match upload(&worker, &parts, incoming, gate.as_ref(), progress) {
@@ -125,23 +117,20 @@ impl Trip {
             },
         };
         let request = Request::from_parts(parts, body);
-        Ok(Box::new(Self { worker, to, backend, record, request, upgrade, gate, progress }))
+        Ok(Box::new(Self { worker, to, record, request, added, upgrade, gate, progress }))
     }
 }
 
-/// Makes the head ready for the next hop.
+/// Makes the head ready for the next hop; what it gets besides is returned where nothing looks for it among its own.
 fn prepare_head(
     worker: &Worker,
-    conn: &ConnState,
     parts: &mut Parts,
     seen: Seen,
-    (rule, arm): (&Rule, &Arm),
+    to: &Destination,
     ends_with_head: bool,
     record: &mut Record,
-) -> HopByHop {
+) -> (HopByHop, Option<Added>) {
     let said = headers::remove_seen_hop_by_hop(&mut parts.headers, seen);
-    // At once, as there is the least to be moved.
-    parts.headers.reserve(HEADERS_ADDED);
     if parts.version == Version::HTTP_2 {
         if seen.any(Seen::COOKIE) {
             headers::join_cookies(&mut parts.headers);
@@ -151,19 +140,31 @@ fn prepare_head(
             parts.headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
         }
     }
-    let host = set_host(conn, parts, seen);
-    conn.client.add_forwarded(&mut parts.headers, seen, host);
-    record.set_request_id(headers::identify(&mut parts.headers, seen, || worker.random()));
+    let client = &record.conn().client;
+    let host = set_host(client, parts, seen);
+    let added = Added::to(&mut parts.headers, seen, client, host, || worker.random());
+    if let Some(id) = added.request_id() {
+        record.set_request_id(RequestId::Begun(id));
+    }
+    let filters = [&to.rule.filters, &to.arm().filters];
+    let added = if to.speaks_http1() && !filters.iter().any(|filters| rewrite::edits_request_headers(filters))
+    {
+        Some(added)
+    } else {
+        added.put_into(&mut parts.headers);
+        None
+    };
     if worker.shared.marks.via {
         headers::add_via(&mut parts.headers, parts.version);
     }
-    rewrite::apply_to_request(&rule.filters, rule.prefix_length, parts);
-    rewrite::apply_to_request(&arm.filters, rule.prefix_length, parts);
-    said
+    for filters in filters {
+        rewrite::apply_to_request(filters, to.rule.prefix_length, parts);
+    }
+    (said, added)
 }
 
 /// The host of the request. The next hop is told it by `Host` or, where there is none, by the target's authority.
-fn set_host(conn: &ConnState, parts: &mut Parts, seen: Seen) -> Option<HeaderValue> {
+fn set_host(client: &Client, parts: &mut Parts, seen: Seen) -> Option<HeaderValue> {
     let Some(authority) = parts.uri.authority() else {
         let host = parts.headers.get(HOST).cloned();
         if host.is_none() {
@@ -172,7 +173,7 @@ fn set_host(conn: &ConnState, parts: &mut Parts, seen: Seen) -> Option<HeaderVal
         }
         return host;
     };
-    let host = conn.client.host(authority);
+    let host = client.host(authority);
     if seen.any(Seen::HOST) {
         // The authority is what the request is for, whatever Host says (RFC 9112 section 3.2.2).
         parts.headers.insert(HOST, host.clone());
@@ -213,21 +214,21 @@ impl Trip {
         let mut last = self.to.goal.nobody;
         loop {
             let random = self.worker.random();
-            let chosen = self.backend.choose_of(&self.to.goal, self.worker.index, random, &unreachable);
+            let backend = self.to.backend();
+            let chosen = backend.choose_of(&self.to.goal, self.worker.index, random, &unreachable);
             let Some(index) = chosen else { return Err(self.give_up_alone(last)) };
-            let (endpoint, revision) = self.backend.endpoints[index].clone();
-            self.record.set_endpoint(&endpoint);
-            let series = Arc::clone(self.series_of(revision));
-            self.record.set_series(series);
+            let (key, revision) = (backend.endpoints[index].0.key, backend.endpoints[index].1);
+            self.record.set_revision(revision);
+            self.record.set_endpoint(index);
             let deadline = self.deadline();
-            let failure = match self.attempt(&endpoint, deadline).await {
+            let failure = match self.attempt(index, deadline).await {
                 Ok(exchanged) => return self.deliver(exchanged, revision, deadline),
                 Err(failure) => failure,
             };
             last = failure.reason;
             let Some(cause) = failure.again else { return Err(self.give_up(last)) };
             match cause {
-                Cause::Connect => unreachable.push(endpoint.key),
+                Cause::Connect => unreachable.push(key),
                 Cause::Unsent | Cause::Stale => sent += 1,
             }
             if cause != Cause::Unsent {
@@ -245,8 +246,7 @@ impl Trip {
     /// Ends without an endpoint to ask, counted for the revision that should have answered.
     fn give_up_alone(mut self, reason: Reason) -> (Reason, Box<Record>) {
         if let Some(revision) = self.to.goal.revision {
-            let series = Arc::clone(self.series_of(revision));
-            self.record.set_series(series);
+            self.record.set_revision(revision);
         }
         self.give_up(reason)
     }
@@ -262,14 +262,6 @@ impl Trip {
         (reason, record)
     }
 
-    fn series_of(&self, revision: u16) -> &Arc<Series> {
-        let arm = self.to.arm();
-        match &arm.target {
-            ArmTarget::Backend { series, .. } => &series[usize::from(revision)],
-            _ => &arm.series,
-        }
-    }
-
     fn count_retry(&mut self, cause: Cause) {
         let cells = self.worker.cells();
         match cause {
@@ -280,16 +272,13 @@ impl Trip {
         self.record.add_retry();
     }
 
-    /// One attempt at one endpoint within its deadline.
-    async fn attempt(
-        &mut self,
-        endpoint: &Arc<Endpoint>,
-        deadline: Option<Deadline>,
-    ) -> Result<Exchanged, Failure> {
-        let stall = Limit::new(ticks(self.worker.shared.limits.response_stall));
-        let exchange =
-            pin!(upstream::exchange(&self.worker, endpoint, &mut self.request, self.gate.as_ref()));
-        match within(exchange, stall, self.progress.as_deref(), deadline).await {
+    /// One attempt at one endpoint of the backend within its deadline.
+    async fn attempt(&mut self, endpoint: usize, deadline: Option<Deadline>) -> Result<Exchanged, Failure> {
+        let Self { worker, to, request, added, gate, progress, .. } = self;
+        let (endpoint, _) = &to.backend().endpoints[endpoint];
+        let stall = Limit::new(ticks(worker.shared.limits.response_stall));
+        let exchange = pin!(upstream::exchange(worker, endpoint, request, added.as_ref(), gate.as_ref()));
+        match within(exchange, stall, progress.as_deref(), deadline).await {
             Ok(result) => result,
             Err(reason) => Err(Failure { reason, again: None }),
         }
@@ -326,7 +315,7 @@ impl Trip {
         if response.version() == Version::HTTP_2 {
             headers::remove_hop_by_hop(response.headers_mut());
         }
-        self.finish_headers(&mut response, &self.backend.revisions[usize::from(revision)].name);
+        self.finish_headers(&mut response, &self.to.backend().revisions[usize::from(revision)].name);
         self.record.set_status(response.status());
         let stall = ticks(self.worker.shared.limits.response_stall);
         let record = self.record;

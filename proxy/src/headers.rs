@@ -7,14 +7,16 @@ use http::header::{
     TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 
+mod added;
 mod client;
 mod host;
 mod identity;
 
 use crate::respond::REQUEST_ID_HEADER;
+pub(crate) use added::Added;
 pub(crate) use client::Client;
 pub(crate) use host::{HOST_LENGTH_MAX, Named, named_host, split_host, without_user};
-pub(crate) use identity::identify;
+pub(crate) use identity::RequestId;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");

@@ -9,22 +9,32 @@ use watershed_config::snapshot::Generation;
 
 use crate::connection::ConnState;
 use crate::endpoint::Endpoint;
+use crate::headers::RequestId;
 use crate::reason::Reason;
 use crate::request_log::LogLine;
 use crate::rollouts::{Ending, Stake};
-use crate::table::{RevisionSplit, Rule};
+use crate::table::{Arm, RevisionSplit, Rule};
 use crate::telemetry::cells::{CodeClass, Series};
 use crate::worker::Worker;
 
 /// What is known of a request so far. Dropping it counts the request and gives back its place at the endpoint.
+///
+/// Of the table it holds the rule alone, and the rest by index: each reference to what workers share costs two atomic
+/// operations per request.
 #[derive(Debug)]
 pub(crate) struct Record {
     worker: Rc<Worker>,
     conn: Rc<ConnState>,
     started: Instant,
-    series: Option<Arc<Series>>,
+    /// Where it is counted if no rule was found.
+    unmatched: Option<Arc<Series>>,
     rule: Option<Arc<Rule>>,
-    endpoint: Option<Arc<Endpoint>>,
+    /// Index of the rule's arm.
+    arm: Option<usize>,
+    /// Index of the revision in the arm's backend.
+    revision: Option<u16>,
+    /// Index of the endpoint there, at which the request has a place.
+    endpoint: Option<usize>,
     status: Option<StatusCode>,
     reason: Option<Reason>,
     facts: Facts,
@@ -41,7 +51,7 @@ pub(crate) struct Facts {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) host: Option<HeaderValue>,
-    pub(crate) request_id: Option<HeaderValue>,
+    pub(crate) request_id: Option<RequestId>,
 }
 
 impl Record {
@@ -51,8 +61,10 @@ impl Record {
             worker,
             conn,
             started: Instant::now(),
-            series: None,
+            unmatched: None,
             rule: None,
+            arm: None,
+            revision: None,
             endpoint: None,
             status: None,
             reason: None,
@@ -72,39 +84,69 @@ impl Record {
         self.generation = generation;
     }
 
+    /// No rule is for the request; where that is counted.
+    pub(crate) fn set_unmatched(&mut self, series: Arc<Series>) {
+        self.unmatched = Some(series);
+    }
+
     pub(crate) fn set_rule(&mut self, rule: Arc<Rule>) {
-        self.series = Some(Arc::clone(&rule.series));
         self.rule = Some(rule);
     }
 
-    /// Under which labels the request is counted.
-    pub(crate) fn set_series(&mut self, series: Arc<Series>) {
-        self.series = Some(series);
+    /// The share of the rule that it belongs to.
+    pub(crate) fn set_arm(&mut self, arm: usize) {
+        self.arm = Some(arm);
     }
 
-    pub(crate) fn set_request_id(&mut self, id: HeaderValue) {
+    /// The revision that is to answer, whether or not one of its endpoints can be asked.
+    pub(crate) fn set_revision(&mut self, revision: u16) {
+        self.revision = Some(revision);
+    }
+
+    fn arm(&self) -> Option<&Arm> {
+        self.rule.as_ref()?.arm(self.arm?)
+    }
+
+    fn endpoint(&self) -> Option<&Endpoint> {
+        let (endpoint, _) = self.arm()?.backend()?.endpoints.get(self.endpoint?)?;
+        Some(endpoint)
+    }
+
+    /// Under which labels the request is counted, if it came as far as having some.
+    fn series(&self) -> Option<&Series> {
+        match (self.arm(), &self.rule) {
+            (Some(arm), _) => Some(arm.series_of(self.revision)),
+            (None, Some(rule)) => Some(&rule.series),
+            (None, None) => self.unmatched.as_deref(),
+        }
+    }
+
+    pub(crate) fn set_request_id(&mut self, id: RequestId) {
         self.facts.request_id = Some(id);
     }
 
-    pub(crate) fn conn(&self) -> &ConnState {
+    pub(crate) fn conn(&self) -> &Rc<ConnState> {
         &self.conn
     }
 
-    pub(crate) fn request_id(&self) -> Option<&HeaderValue> {
+    pub(crate) fn request_id(&self) -> Option<&RequestId> {
         self.facts.request_id.as_ref()
     }
 
-    /// Takes a place at an endpoint, giving back the one before.
-    pub(crate) fn set_endpoint(&mut self, endpoint: &Arc<Endpoint>) {
+    /// Takes a place at an endpoint of the arm's backend, giving back the one before.
+    pub(crate) fn set_endpoint(&mut self, endpoint: usize) {
         self.leave_endpoint();
-        endpoint.begin(self.worker.index);
-        self.endpoint = Some(Arc::clone(endpoint));
+        self.endpoint = Some(endpoint);
+        if let Some(endpoint) = self.endpoint() {
+            endpoint.begin(self.worker.index);
+        }
     }
 
     fn leave_endpoint(&mut self) {
-        if let Some(before) = self.endpoint.take() {
+        if let Some(before) = self.endpoint() {
             before.end(self.worker.index);
         }
+        self.endpoint = None;
     }
 
     /// What was decided by a Rollout of the rule.
@@ -129,7 +171,7 @@ impl Record {
 
     #[inline(never)]
     fn issue_cookie_of(&self, stake: &Stake, answer: &mut HeaderMap) {
-        if let Some(split) = self.split_of(stake) {
+        if let Some(split) = self.rollout() {
             stake.issue_cookie(split, answer);
         }
     }
@@ -138,15 +180,15 @@ impl Record {
     pub(crate) fn settle(&mut self) {
         let duration = self.started.elapsed();
         if let Some(mut stake) = self.stake
-            && let Some(split) = self.split_of(&stake)
+            && let Some(split) = self.rollout()
         {
             stake.settle(split, self.worker.index, duration);
             self.stake = Some(stake);
         }
     }
 
-    fn split_of(&self, stake: &Stake) -> Option<&RevisionSplit> {
-        self.rule.as_ref()?.rollout(stake.arm as usize).map(Arc::as_ref)
+    fn rollout(&self) -> Option<&RevisionSplit> {
+        self.arm()?.rollout().map(Arc::as_ref)
     }
 
     pub(crate) fn add_retry(&mut self) {
@@ -183,8 +225,8 @@ impl Record {
             status: self.status,
             reason: self.reason,
             rule: self.rule.as_deref(),
-            series: self.series.as_deref().map(|series| &series.key),
-            endpoint: self.endpoint.as_deref(),
+            series: self.series().map(|series| &series.key),
+            endpoint: self.endpoint(),
             generation: self.generation,
             retries: self.retries,
             bytes: self.bytes,
@@ -206,11 +248,11 @@ impl Drop for Record {
             }
         }
         let class = self.status.map_or(CodeClass::None, CodeClass::of);
-        let series = self.series.as_ref().unwrap_or(&self.worker.shared.unrouted);
+        let series = self.series().unwrap_or(&self.worker.shared.unrouted);
         let duration = self.started.elapsed();
         series.cells(self.worker.index).record(class, self.reason, duration);
         if let Some(stake) = self.stake.take()
-            && let Some(split) = self.split_of(&stake)
+            && let Some(split) = self.rollout()
         {
             let Self { status, reason, .. } = *self;
             stake.end(split, self.worker.index, Ending { status, reason, duration });

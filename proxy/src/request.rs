@@ -16,7 +16,7 @@ use crate::body::{self, Progress, RequestBody, ResponseBody, Upload};
 use crate::coarse::ticks;
 use crate::connection::ConnState;
 use crate::forward::{Destination, Trip};
-use crate::headers::{self, HOST_LENGTH_MAX, Named, Seen};
+use crate::headers::{self, HOST_LENGTH_MAX, Named, RequestId, Seen};
 use crate::reason::Reason;
 use crate::record::{Facts, Record};
 use crate::rollouts::Stake;
@@ -84,12 +84,14 @@ fn begin(worker: Rc<Worker>, conn: &Rc<ConnState>, request: Request<Incoming>) -
         method: request.method().clone(),
         uri: request.uri().clone(),
         host: seen.value(Seen::HOST, HOST, request.headers()),
-        request_id: seen.value(Seen::REQUEST_ID, respond::REQUEST_ID_HEADER, request.headers()),
+        request_id: seen
+            .value(Seen::REQUEST_ID, respond::REQUEST_ID_HEADER, request.headers())
+            .map(RequestId::Given),
     };
     let mut record = Box::new(Record::new(Rc::clone(&worker), Rc::clone(conn), facts));
     let mut buffer = [0; HOST_LENGTH_MAX];
     match decide(&worker, conn, &request, seen, &mut buffer, &mut record) {
-        Ok(Decided::Forward(to)) => match Trip::prepare(worker, conn, request, seen, to, record) {
+        Ok(Decided::Forward(to)) => match Trip::prepare(worker, request, seen, to, record) {
             Ok(trip) => Begun::Forwarding(trip),
             Err((reason, record)) => Begun::Answered(Box::new(reject(reason, record))),
         },
@@ -155,7 +157,7 @@ fn decide(
         match table.route(conn.bind, &head) {
             Routed::Rule(rule) => Some(Arc::clone(rule)),
             Routed::NoRoute(series) => {
-                record.set_series(Arc::clone(series));
+                record.set_unmatched(Arc::clone(series));
                 None
             }
             Routed::Gone => None,
@@ -169,14 +171,14 @@ fn decide(
             let arm = split.pick(ticket);
             split.picks.count(worker.index, arm);
             let chosen = &split.arms[arm];
-            record.set_series(Arc::clone(&chosen.series));
+            record.set_arm(arm);
             match &chosen.target {
                 ArmTarget::Backend { backend, rollout, .. } => {
                     let goal = match rollout {
                         None => backend.anybody(),
                         Some(split) => {
                             let decision = split.decide(backend, worker.index, &head, conn.peer.ip());
-                            record.set_stake(Stake::begin(split, worker.index, arm, &decision));
+                            record.set_stake(Stake::begin(split, worker.index, &decision));
                             decision.goal
                         }
                     };

@@ -9,11 +9,12 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use watershed_config::snapshot::Generation;
 
 use crate::endpoint::Endpoint;
+use crate::headers::RequestId;
 use crate::reason::Reason;
 use crate::record::Facts;
 use crate::table::Rule;
@@ -68,8 +69,8 @@ struct Entry {
 
 impl LogLine<'_> {
     fn entry(&self) -> Entry {
-        let text = |value: Option<&http::HeaderValue>| {
-            value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default()
+        let text = |value: Option<&[u8]>| {
+            value.map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
         };
         let label =
             |pick: fn(&SeriesKey) -> &str| self.series.map(|key| pick(key).to_owned()).unwrap_or_default();
@@ -77,7 +78,7 @@ impl LogLine<'_> {
         Entry {
             time: humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
             method: self.facts.method.to_string(),
-            host: host.unwrap_or_else(|| text(self.facts.host.as_ref())),
+            host: host.unwrap_or_else(|| text(self.facts.host.as_ref().map(HeaderValue::as_bytes))),
             path: self.facts.uri.path_and_query().map(|path| path.as_str().to_owned()).unwrap_or_default(),
             status: self.status.map_or(0, |status| status.as_u16()),
             reason: self.reason.map_or("", Reason::as_str),
@@ -91,7 +92,7 @@ impl LogLine<'_> {
             generation: self.generation.0,
             retries: self.retries,
             client: self.client,
-            request_id: text(self.facts.request_id.as_ref()),
+            request_id: text(self.facts.request_id.as_ref().map(RequestId::as_bytes)),
             bytes: self.bytes,
             duration_us: u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX),
         }

@@ -5,6 +5,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use http::{Response, StatusCode};
 
 use crate::body::ResponseBody;
+use crate::headers::RequestId;
 use crate::reason::Reason;
 
 /// Says why an answer was not made by a pod.
@@ -13,7 +14,7 @@ pub const REASON_HEADER: HeaderName = HeaderName::from_static("watershed-reason"
 pub(crate) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// An error: status, reason header and a JSON body with the same word.
-pub(crate) fn error(reason: Reason, request_id: Option<&HeaderValue>) -> Response<ResponseBody> {
+pub(crate) fn error(reason: Reason, request_id: Option<&RequestId>) -> Response<ResponseBody> {
     let status = reason.status();
     let text = format!("{{\"status\":{},\"reason\":\"{}\"}}\n", status.as_u16(), reason.as_str());
     let mut response = Response::new(ResponseBody::Full(Some(Bytes::from(text))));
@@ -22,7 +23,7 @@ pub(crate) fn error(reason: Reason, request_id: Option<&HeaderValue>) -> Respons
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(REASON_HEADER, HeaderValue::from_static(reason.as_str()));
     if let Some(id) = request_id {
-        headers.insert(REQUEST_ID_HEADER, id.clone());
+        headers.insert(REQUEST_ID_HEADER, id.to_value());
     }
     response
 }

@@ -27,6 +27,11 @@ pub(crate) fn apply_to_request(filters: &[Filter], prefix_length: usize, parts: 
     }
 }
 
+/// Whether one of the filters may look for a header that a request gets here.
+pub(crate) fn edits_request_headers(filters: &[Filter]) -> bool {
+    filters.iter().any(|filter| matches!(filter, Filter::RequestHeaders(_)))
+}
+
 /// Applies the response half of the filters, in order.
 pub(crate) fn apply_to_response(filters: &[Filter], headers: &mut HeaderMap) {
     for filter in filters {

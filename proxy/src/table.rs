@@ -203,16 +203,32 @@ pub struct Arm {
 }
 
 impl Rule {
-    /// How a Rollout divides the share of one of its arms, if one does.
-    pub(crate) fn rollout(&self, arm: usize) -> Option<&Arc<RevisionSplit>> {
+    /// One of its shares, if it has any.
+    pub(crate) fn arm(&self, arm: usize) -> Option<&Arm> {
         match &self.action {
-            Action::Split(split) => split.arms.get(arm)?.rollout(),
+            Action::Split(split) => split.arms.get(arm),
             Action::Redirect(_) | Action::Reject(_) => None,
         }
     }
 }
 
 impl Arm {
+    /// Who may answer this share, if it is pods.
+    pub(crate) fn backend(&self) -> Option<&Backend> {
+        match &self.target {
+            ArmTarget::Backend { backend, .. } => Some(backend),
+            ArmTarget::Invalid { .. } | ArmTarget::Redirect(_) | ArmTarget::Reject(_) => None,
+        }
+    }
+
+    /// Counts requests for a revision, or for none.
+    pub(crate) fn series_of(&self, revision: Option<u16>) -> &Series {
+        match (&self.target, revision) {
+            (ArmTarget::Backend { series, .. }, Some(revision)) => &series[usize::from(revision)],
+            _ => &self.series,
+        }
+    }
+
     /// How a Rollout divides this share, if one does.
     pub fn rollout(&self) -> Option<&Arc<RevisionSplit>> {
         match &self.target {

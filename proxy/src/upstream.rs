@@ -28,6 +28,7 @@ use watershed_config::model::AppProtocol;
 
 use crate::body::{Gate, RequestBody};
 use crate::endpoint::Endpoint;
+use crate::headers::Added;
 use crate::reason::Reason;
 use crate::worker::Worker;
 use pool::Pool;
@@ -179,15 +180,18 @@ impl Upstreams {
 /// Its `Host` says what the request is for or, if it has none, the target's authority. It is left as it was where it may be sent
 /// again; else its parts may have been used up. Dropping the future gives the attempt up: an HTTP/1.1 connection is
 /// closed, an HTTP/2 stream reset.
+///
+/// `added` are headers that it gets besides its own, on HTTP/1.1.
 pub(crate) async fn exchange(
     worker: &Rc<Worker>,
     endpoint: &Arc<Endpoint>,
     request: &mut Request<RequestBody>,
+    added: Option<&Added>,
     gate: Option<&Rc<Gate>>,
 ) -> Result<Exchanged, Failure> {
     let pool = worker.upstreams.pool(endpoint);
     match endpoint.id.protocol {
-        AppProtocol::Http1 => http1::exchange(worker, pool, request, gate).await,
+        AppProtocol::Http1 => http1::exchange(worker, pool, request, added, gate).await,
         AppProtocol::H2c => http2::exchange(worker, pool, request).await,
     }
 }

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -63,7 +64,7 @@ pub(crate) struct ConnState {
     /// The slot of the address that it came in on.
     pub(crate) bind: usize,
     /// What endpoints are told of the client.
-    pub(crate) client: Client,
+    pub(crate) client: Rc<Client>,
     pub(super) activity: Arc<Activity>,
     pub(super) fd: RawFd,
     pub(super) in_flight: Cell<u32>,
@@ -93,7 +94,7 @@ impl ConnState {
         Self {
             peer,
             bind,
-            client: Client::new(peer.ip()),
+            client: Rc::new(Client::new(peer.ip())),
             activity: Arc::default(),
             fd,
             in_flight: Cell::new(0),

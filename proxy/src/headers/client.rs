@@ -7,13 +7,13 @@ use bytes::{BufMut, BytesMut};
 use http::header::{FORWARDED, HeaderMap, HeaderValue};
 use http::uri::Authority;
 
-use super::{Seen, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, without_user};
+use super::{Seen, X_FORWARDED_FOR, without_user};
 
 /// What is said of the client to the endpoint, prepared once per connection.
 #[derive(Debug)]
 pub(crate) struct Client {
     ip: IpAddr,
-    address: HeaderValue,
+    pub(super) address: HeaderValue,
     /// The host that the last target named: clients ask for the same one again and again.
     host: RefCell<HeaderValue>,
 }
@@ -35,19 +35,10 @@ impl Client {
         host.clone()
     }
 
-    /// Appends `X-Forwarded-For`, sets `X-Forwarded-Proto` and `-Host` where nobody did before, and extends `Forwarded`
-    /// (RFC 7239) where somebody began it: appending is how every proxy of a chain is kept.
-    pub(crate) fn add_forwarded(&self, headers: &mut HeaderMap, seen: Seen, host: Option<HeaderValue>) {
+    /// Appends the client to the lists that there are.
+    pub(super) fn continue_lists(&self, headers: &mut HeaderMap, seen: Seen) {
         if seen.any(Seen::FORWARDED_FOR) {
             self.append_forwarded_for(headers);
-        } else {
-            headers.insert(X_FORWARDED_FOR, self.address.clone());
-        }
-        if !seen.any(Seen::FORWARDED_PROTO) {
-            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-        }
-        if let Some(host) = host.filter(|_| !seen.any(Seen::FORWARDED_HOST)) {
-            headers.insert(X_FORWARDED_HOST, host);
         }
         if seen.any(Seen::FORWARDED) {
             headers.append(FORWARDED, self.forwarded_element());
@@ -78,30 +69,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
-
     use super::*;
-
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines.iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
-    }
-
-    #[test]
-    fn the_client_is_appended_to_what_earlier_proxies_said() {
-        let client = Client::new("::ffff:10.1.2.3".parse().unwrap());
-        let mut map = headers(&[
-            ("x-forwarded-for", "1.1.1.1"),
-            ("x-forwarded-proto", "https"),
-            ("forwarded", "for=1.1.1.1"),
-        ]);
-        let seen = Seen::of(&map);
-        client.add_forwarded(&mut map, seen, Some(HeaderValue::from_static("a.b")));
-        assert_eq!(map["x-forwarded-for"], "1.1.1.1, 10.1.2.3");
-        assert_eq!(map["x-forwarded-proto"], "https");
-        assert_eq!(map["x-forwarded-host"], "a.b");
-        let forwarded: Vec<_> = map.get_all("forwarded").iter().collect();
-        assert_eq!(forwarded, ["for=1.1.1.1", "for=10.1.2.3;proto=http"]);
-    }
 
     #[test]
     fn the_host_is_that_of_each_target() {

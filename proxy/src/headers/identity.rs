@@ -6,42 +6,76 @@ use http::header::{HeaderMap, HeaderValue};
 use super::{Seen, TRACEPARENT};
 use crate::respond::REQUEST_ID_HEADER;
 
-/// Keeps the client's request id and trace, or begins both with one random number, so that the log line, the trace and the
-/// endpoint's own log carry the same id. `random` is only asked where something is begun.
-///
-/// What is begun is marked never to be indexed on HTTP/2 (RFC 7541 section 7.1.3): it is different in every request, and would
-/// push out of the table what is not.
-pub(crate) fn identify(headers: &mut HeaderMap, seen: Seen, mut random: impl FnMut() -> u64) -> HeaderValue {
-    let known = if seen.any(Seen::REQUEST_ID) { headers.get(REQUEST_ID_HEADER).cloned() } else { None };
-    let traced = if seen.any(Seen::TRACEPARENT) {
-        headers.get(TRACEPARENT).map(HeaderValue::as_bytes).filter(|value| is_traceparent(value))
-    } else {
-        None
-    };
-    match (known, traced) {
-        (Some(id), Some(_)) => id,
-        (Some(id), None) => {
-            let id_as_trace = <[u8; 32]>::try_from(id.as_bytes()).ok().filter(|id| is_hex(id, 32));
-            let trace = id_as_trace.unwrap_or_else(|| hex_id(random(), random()));
-            headers.insert(TRACEPARENT, begun(Bytes::copy_from_slice(&traceparent(&trace, random()))));
-            id
+/// What a request is known by, in the log as at the endpoint.
+#[derive(Debug)]
+pub(crate) enum RequestId {
+    /// By its client, or somebody before us.
+    Given(HeaderValue),
+    /// By us, in hexadecimal digits.
+    Begun([u8; 32]),
+}
+
+impl RequestId {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Given(id) => id.as_bytes(),
+            Self::Begun(id) => id,
         }
-        (None, Some(trace)) => {
-            let id = begun(Bytes::copy_from_slice(&trace[3..35]));
-            headers.insert(REQUEST_ID_HEADER, id.clone());
-            id
-        }
-        (None, None) => {
-            // One allocation for both: the id is a part of the trace.
-            let trace = Bytes::copy_from_slice(&traceparent(&hex_id(random(), random()), random()));
-            let id = begun(trace.slice(3..35));
-            headers.insert(TRACEPARENT, begun(trace));
-            headers.insert(REQUEST_ID_HEADER, id.clone());
-            id
+    }
+
+    pub(crate) fn to_value(&self) -> HeaderValue {
+        match self {
+            Self::Given(id) => id.clone(),
+            Self::Begun(id) => begun(Bytes::copy_from_slice(id)),
         }
     }
 }
 
+/// The id and the `traceparent` of a request that came without.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) id: Option<[u8; 32]>,
+    pub(super) trace: Option<[u8; 55]>,
+}
+
+impl Begun {
+    /// Keeps the client's request id and trace, or begins both with one random number, so that the log line, the trace and the
+    /// endpoint's own log carry the same id. `random` is only asked where something is begun. A trace that is none is removed.
+    pub(super) fn by(headers: &mut HeaderMap, seen: Seen, mut random: impl FnMut() -> u64) -> Self {
+        let known = if seen.any(Seen::REQUEST_ID) { headers.get(REQUEST_ID_HEADER) } else { None };
+        let traced = if seen.any(Seen::TRACEPARENT) { headers.get(TRACEPARENT) } else { None };
+        let is_trace = traced.is_some_and(|value| is_traceparent(value.as_bytes()));
+        let id = match (known, traced.filter(|_| is_trace)) {
+            (Some(_), _) => None,
+            (None, Some(trace)) => trace.as_bytes()[3..35].try_into().ok(),
+            (None, None) => Some(hex_id(random(), random())),
+        };
+        let trace = (!is_trace).then(|| {
+            let known =
+                known.and_then(|id| <[u8; 32]>::try_from(id.as_bytes()).ok()).filter(|id| is_hex(id, 32));
+            traceparent(&id.or(known).unwrap_or_else(|| hex_id(random(), random())), random())
+        });
+        if seen.any(Seen::TRACEPARENT) && !is_trace {
+            headers.remove(TRACEPARENT);
+        }
+        Self { id, trace }
+    }
+
+    /// Both as values.
+    pub(super) fn values(&self) -> (Option<HeaderValue>, Option<HeaderValue>) {
+        let trace = self.trace.map(|trace| Bytes::copy_from_slice(&trace));
+        let id = match (&self.id, &trace) {
+            // One allocation for both: the id is a part of the trace.
+            (Some(_), Some(trace)) => Some(trace.slice(3..35)),
+            (Some(id), None) => Some(Bytes::copy_from_slice(id)),
+            (None, _) => None,
+        };
+        (id.map(begun), trace.map(begun))
+    }
+}
+
+/// Marked never to be indexed on HTTP/2 (RFC 7541 section 7.1.3): it is different in every request, and would push out of the
+/// table what is not.
 fn begun(text: Bytes) -> HeaderValue {
     let mut value = HeaderValue::from_maybe_shared(text).expect("hexadecimal digits and dashes");
     value.set_sensitive(true);
@@ -121,26 +155,30 @@ mod tests {
     #[test]
     fn a_trace_and_an_id_are_kept_or_begun_together() {
         let mut random = (1..).map(|n: u64| n << 32);
-        let mut fresh = HeaderMap::new();
-        let id = identify(&mut fresh, Seen::default(), || random.next().unwrap());
-        assert_eq!(fresh["x-request-id"], id);
-        let parent = fresh["traceparent"].to_str().unwrap().to_owned();
-        assert!(is_traceparent(parent.as_bytes()), "{parent}");
-        assert_eq!(parent[3..35], *id.to_str().unwrap());
+        let mut by = |lines: &[(&'static str, &'static str)]| {
+            let mut map = headers(lines);
+            let seen = Seen::of(&map);
+            (Begun::by(&mut map, seen, || random.next().unwrap()), map)
+        };
+        let (begun, _) = by(&[]);
+        let (id, trace) = (begun.id.unwrap(), begun.trace.unwrap());
+        assert!(is_traceparent(&trace) && trace[3..35] == id, "{begun:?}");
+        let values = begun.values();
+        assert_eq!((values.0.unwrap().as_bytes(), values.1.unwrap().as_bytes()), (&id[..], &trace[..]));
 
-        let mut kept = headers(&[
-            ("x-request-id", "mine"),
-            ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
-        ]);
-        let before = kept.clone();
-        let seen = Seen::of(&kept);
-        assert_eq!(identify(&mut kept, seen, || panic!("nothing to begin")), "mine");
-        assert_eq!(kept, before);
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let (begun, kept) = by(&[("x-request-id", "mine"), ("traceparent", parent)]);
+        assert!(begun.id.is_none() && begun.trace.is_none(), "{begun:?}");
+        assert_eq!(kept, headers(&[("x-request-id", "mine"), ("traceparent", parent)]));
 
-        let mut broken =
-            headers(&[("traceparent", "00-00000000000000000000000000000000-00f067aa0ba902b7-01")]);
-        let seen = Seen::of(&broken);
-        identify(&mut broken, seen, || 7);
-        assert!(is_traceparent(broken["traceparent"].as_bytes()));
+        let (begun, kept) = by(&[("traceparent", parent)]);
+        assert_eq!((&begun.id.unwrap()[..], begun.trace), (&parent.as_bytes()[3..35], None));
+        assert_eq!(kept["traceparent"], parent);
+
+        let (begun, _) = by(&[("x-request-id", &parent[3..35])]);
+        assert_eq!((begun.id, &begun.trace.unwrap()[3..35]), (None, &parent.as_bytes()[3..35]));
+
+        let (begun, map) = by(&[("traceparent", "00-00000000000000000000000000000000-00f067aa0ba902b7-01")]);
+        assert!(is_traceparent(&begun.trace.unwrap()) && !map.contains_key("traceparent"));
     }
 }

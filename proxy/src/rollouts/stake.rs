@@ -8,12 +8,10 @@ use super::blocks::Place;
 use crate::reason::Reason;
 use crate::table::{Decision, RevisionSplit};
 
-/// What a request's record holds for the Rollout that decided about it. Without a pointer: the split is found through the record's
-/// rule.
+/// What a request's record holds for the Rollout that decided about it. Without a pointer: the split is found through the
+/// record's rule.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stake {
-    /// Index of the rule's arm.
-    pub(crate) arm: u32,
     /// Index of the revision in the arm's backend.
     revision: u16,
     /// Whether a ticket decided.
@@ -35,16 +33,11 @@ pub(crate) struct Ending {
 
 impl Stake {
     /// Counts the request in.
-    pub(crate) fn begin(
-        split: &RevisionSplit,
-        worker: usize,
-        arm: usize,
-        decision: &Decision,
-    ) -> Option<Self> {
+    pub(crate) fn begin(split: &RevisionSplit, worker: usize, decision: &Decision) -> Option<Self> {
         let revision = decision.goal.revision?;
         split.cells(revision).begin(worker);
         let Decision { by_weight, place, cookie, .. } = *decision;
-        Some(Self { arm: arm as u32, revision, by_weight, failed: false, place, cookie })
+        Some(Self { revision, by_weight, failed: false, place, cookie })
     }
 
     /// Adds what the user is to be known by to the answer.

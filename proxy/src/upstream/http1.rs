@@ -29,6 +29,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::pool::Pool;
 use super::{Cause, Exchanged, Failure, connect, is_repeatable};
 use crate::body::{Gate, RequestBody};
+use crate::headers::Added;
 use crate::reason::Reason;
 use crate::upstream;
 use crate::worker::Worker;
@@ -47,6 +48,7 @@ pub(super) async fn exchange(
     worker: &Rc<Worker>,
     pool: Rc<Pool>,
     request: &mut Request<RequestBody>,
+    added: Option<&Added>,
     gate: Option<&Rc<Gate>>,
 ) -> Result<Exchanged, Failure> {
     let repeatable = is_repeatable(request);
@@ -62,13 +64,14 @@ pub(super) async fn exchange(
     if reused {
         worker.cells().upstream_reused.add(1);
     }
-    let sending = begin(worker, request);
+    let sending = begin(worker, request, added);
     let mut attempt = Attempt {
         worker,
         conn,
         sending: Some(sending),
         gate,
         partial: Vec::new(),
+        is_watched: reused,
         has_read: false,
         informational: 0,
         takes_more: true,
@@ -106,7 +109,7 @@ async fn open(worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<Conn, Reason> {
 }
 
 /// A request ready to be written. Its body is taken from it, its head stays.
-fn begin(worker: &Worker, request: &mut Request<RequestBody>) -> Sending {
+fn begin(worker: &Worker, request: &mut Request<RequestBody>, added: Option<&Added>) -> Sending {
     let body = std::mem::replace(request.body_mut(), RequestBody::Empty);
     let framing = if body.is_end_stream() {
         Framing::None
@@ -115,7 +118,12 @@ fn begin(worker: &Worker, request: &mut Request<RequestBody>) -> Sending {
         framing::content_length(request.headers()).ok().flatten().map_or(Framing::Chunked, Framing::Length)
     };
     let mut head = worker.scratch.take_lines();
-    request_head::write(&mut head, request.method(), request.uri(), request.headers(), framing);
+    let more = |head: &mut Vec<u8>| {
+        if let Some(added) = added {
+            added.write(|name, value| request_head::line(head, name, value));
+        }
+    };
+    request_head::write(&mut head, request.method(), request.uri(), request.headers(), framing, more);
     Sending::new(head, body, framing)
 }
 
@@ -138,6 +146,9 @@ struct Attempt<'a> {
     gate: Option<&'a Rc<Gate>>,
     /// A head that is not there whole yet.
     partial: Vec<u8>,
+    /// Whether the runtime has just found nothing to read, and wakes this task when there is something: so it is left by the
+    /// pool's look at an idle connection, and asking again before the task has waited would be in vain.
+    is_watched: bool,
     has_read: bool,
     informational: u32,
     /// Whether the endpoint still takes what is written.
@@ -152,6 +163,9 @@ impl Attempt<'_> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Head, Broken>> {
         self.poll_sending(cx)?;
+        if std::mem::take(&mut self.is_watched) {
+            return Poll::Pending;
+        }
         loop {
             let worker = self.worker;
             let mut scratch = worker.scratch.read.borrow_mut();

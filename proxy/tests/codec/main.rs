@@ -172,7 +172,7 @@ proptest! {
         method in method(), target in target(), headers in headers(), framing in framing()
     ) {
         let mut out = Vec::new();
-        write_request_head(&mut out, &method, &target, &headers, framing);
+        write_request_head(&mut out, &method, &target, &headers, framing, |_| ());
         let mut fields = [httparse::EMPTY_HEADER; 64];
         let mut request = httparse::Request::new(&mut fields);
         let parsed = request.parse(&out);

@@ -10,9 +10,17 @@ use crate::headers::without_user;
 
 /// Appends the head of a request, with its target in origin form and, if it has no `Host`, the target's authority as that. How the
 /// body is delimited is said by `framing` alone, whatever lines about it the headers have: what is announced is what will be sent.
+/// `more` writes further headers, by [`line()`].
 ///
 /// Values cannot hold a line's end: `HeaderValue`, `Uri` and `Method` do not allow it.
-pub fn write(out: &mut Vec<u8>, method: &Method, target: &Uri, headers: &HeaderMap, framing: Framing) {
+pub fn write(
+    out: &mut Vec<u8>,
+    method: &Method,
+    target: &Uri,
+    headers: &HeaderMap,
+    framing: Framing,
+    more: impl FnOnce(&mut Vec<u8>),
+) {
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(target.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
@@ -30,6 +38,7 @@ pub fn write(out: &mut Vec<u8>, method: &Method, target: &Uri, headers: &HeaderM
             line(out, name.as_str(), value.as_bytes());
         }
     }
+    more(out);
     match framing {
         Framing::Length(length) => {
             let mut digits = itoa::Buffer::new();
@@ -58,7 +67,9 @@ pub(super) fn write_chunk_size(out: &mut Vec<u8>, size: usize) {
     let _ = write!(out, "{size:x}\r\n");
 }
 
-fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+/// Appends a header.
+#[inline] // Most names are known where it is called.
+pub(super) fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -84,7 +95,7 @@ mod tests {
             (Framing::Chunked, "transfer-encoding: chunked\r\n"),
         ] {
             let mut out = Vec::new();
-            write(&mut out, &Method::POST, &Uri::from_static("/a?b=c"), &headers, framing);
+            write(&mut out, &Method::POST, &Uri::from_static("/a?b=c"), &headers, framing, |_| ());
             let text = format!("POST /a?b=c HTTP/1.1\r\nhost: a\r\n{line}\r\n");
             assert_eq!(String::from_utf8(out).unwrap(), text);
         }
@@ -96,7 +107,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         for host in ["a.b:1", "rewritten"] {
             let mut out = Vec::new();
-            write(&mut out, &Method::GET, &target, &headers, Framing::None);
+            write(&mut out, &Method::GET, &target, &headers, Framing::None, |_| ());
             let text = format!("GET /c?d HTTP/1.1\r\nhost: {host}\r\n\r\n");
             assert_eq!(String::from_utf8(out).unwrap(), text);
             headers.insert(HOST, HeaderValue::from_static("rewritten"));
