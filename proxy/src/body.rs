@@ -117,8 +117,8 @@ impl Body for RequestBody {
 pub(crate) enum ResponseBody {
     /// None.
     Empty,
-    /// Made by us.
-    Full(Option<Bytes>),
+    /// Made by us. In a box because it is rare, and larger than the others.
+    Full(Option<Box<Bytes>>),
     /// An endpoint's.
     Download(Box<Download>),
 }
@@ -133,7 +133,7 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(*bytes)))),
             Self::Download(download) => download.poll_frame(cx),
         }
     }
@@ -149,7 +149,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len()) as u64),
             Self::Download(download) => download.size_hint(),
         }
     }

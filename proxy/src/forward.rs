@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 use watershed_config::model::AppProtocol;
@@ -304,35 +305,32 @@ impl Trip {
         revision: u16,
         deadline: Option<Deadline>,
     ) -> Result<Response<ResponseBody>, (Reason, Box<Record>)> {
-        let Exchanged { mut response } = exchanged;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch_protocols(response);
+        let Exchanged { status, version, phrase, body } = exchanged;
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch_protocols(phrase, body);
         }
         if self.gate.as_ref().is_some_and(|gate| !gate.is_open()) {
             // The endpoint has decided without the body, which therefore stays unread.
             self.record.make_last();
         }
-        if response.version() == Version::HTTP_2 {
-            headers::remove_hop_by_hop(response.headers_mut());
+        let mut headers = std::mem::take(self.request.headers_mut());
+        if version == Version::HTTP_2 {
+            headers::remove_hop_by_hop(&mut headers);
         }
-        self.finish_headers(&mut response, &self.to.backend().revisions[usize::from(revision)].name);
-        self.record.set_status(response.status());
-        let stall = ticks(self.worker.shared.limits.response_stall);
-        let record = self.record;
-        Ok(response.map(|body| {
-            if body.is_end_stream() {
-                return ResponseBody::Empty;
-            }
-            ResponseBody::Download(Box::new(Download::new(body, record, stall, deadline)))
-        }))
+        self.finish_headers(&mut headers, version, &self.to.backend().revisions[usize::from(revision)].name);
+        self.record.set_status(status);
+        let body = if body.is_end_stream() {
+            ResponseBody::Empty
+        } else {
+            let stall = ticks(self.worker.shared.limits.response_stall);
+            ResponseBody::Download(Box::new(Download::new(body, self.record, stall, deadline)))
+        };
+        Ok(response(status, phrase, headers, body))
     }
 
-    fn finish_headers<B>(&self, response: &mut Response<B>, revision: &str) {
-        let from = response.version();
-        *response.version_mut() = Version::HTTP_11;
-        let headers = response.headers_mut();
+    fn finish_headers(&self, headers: &mut HeaderMap, version: Version, revision: &str) {
         if self.worker.shared.marks.via {
-            headers::add_via(headers, from);
+            headers::add_via(headers, version);
         }
         rewrite::apply_to_response(&self.to.rule.filters, headers);
         rewrite::apply_to_response(&self.to.arm().filters, headers);
@@ -348,34 +346,43 @@ impl Trip {
     /// A tunnel, if one was asked for: never before the endpoint has agreed (RUSTSEC-2026-0033).
     fn switch_protocols(
         mut self: Box<Self>,
-        response: Response<upstream::Body>,
+        phrase: Option<Box<ReasonPhrase>>,
+        body: upstream::Body,
     ) -> Result<Response<ResponseBody>, (Reason, Box<Record>)> {
-        let (mut response, endpoint) = match response.into_parts() {
-            (parts, upstream::Body::Switched(endpoint)) => {
-                (Response::from_parts(parts, ResponseBody::Empty), *endpoint)
-            }
-            _ => return Err(self.give_up(Reason::UpstreamProtocol)),
+        let upstream::Body::Switched(endpoint) = body else {
+            return Err(self.give_up(Reason::UpstreamProtocol));
         };
         let Some((asked, on_client)) = self.upgrade.take() else {
             return Err(self.give_up(Reason::UpstreamProtocol));
         };
-        let said = headers::remove_hop_by_hop(response.headers_mut());
+        let mut headers = std::mem::take(self.request.headers_mut());
+        let said = headers::remove_hop_by_hop(&mut headers);
         let Some(protocol) = said.upgrade.filter(|protocol| headers::offers(&asked, protocol)) else {
             return Err(self.give_up(Reason::UpstreamProtocol));
         };
-        headers::set_for_next_hop(
-            response.headers_mut(),
-            &HopByHop::default(),
-            Some(&protocol),
-            Version::HTTP_11,
-        );
-        rewrite::apply_to_response(&self.to.rule.filters, response.headers_mut());
-        self.record.issue_cookie(response.headers_mut());
+        headers::set_for_next_hop(&mut headers, &HopByHop::default(), Some(&protocol), Version::HTTP_11);
+        rewrite::apply_to_response(&self.to.rule.filters, &mut headers);
+        self.record.issue_cookie(&mut headers);
         self.record.set_status(StatusCode::SWITCHING_PROTOCOLS);
         self.record.settle();
-        tunnel::spawn(&self.worker, on_client, endpoint, self.record);
-        Ok(response)
+        tunnel::spawn(&self.worker, on_client, *endpoint, self.record);
+        Ok(response(StatusCode::SWITCHING_PROTOCOLS, phrase, headers, ResponseBody::Empty))
     }
+}
+
+fn response(
+    status: StatusCode,
+    phrase: Option<Box<ReasonPhrase>>,
+    headers: HeaderMap,
+    body: ResponseBody,
+) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    if let Some(phrase) = phrase {
+        response.extensions_mut().insert(*phrase);
+    }
+    response
 }
 
 /// When an attempt must be over, and what it is called if it is not.

@@ -17,7 +17,7 @@ pub(crate) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-requ
 pub(crate) fn error(reason: Reason, request_id: Option<&RequestId>) -> Response<ResponseBody> {
     let status = reason.status();
     let text = format!("{{\"status\":{},\"reason\":\"{}\"}}\n", status.as_u16(), reason.as_str());
-    let mut response = Response::new(ResponseBody::Full(Some(Bytes::from(text))));
+    let mut response = Response::new(ResponseBody::Full(Some(Box::new(Bytes::from(text)))));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -21,8 +21,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use http::{Method, Request, Response};
+use http::{Method, Request, StatusCode, Version};
 use http_body::{Frame, SizeHint};
+use hyper::ext::ReasonPhrase;
 use tokio::net::TcpStream;
 use watershed_config::model::AppProtocol;
 
@@ -33,10 +34,15 @@ use crate::reason::Reason;
 use crate::worker::Worker;
 use pool::Pool;
 
-/// A request that got a response head.
+/// A request that got a response. Its headers have taken the place of the request's: they are large, and all of this is moved
+/// from stage to stage.
 #[derive(Debug)]
 pub(crate) struct Exchanged {
-    pub(crate) response: Response<Body>,
+    pub(crate) status: StatusCode,
+    pub(crate) version: Version,
+    /// The reason phrase, if it is not the usual one.
+    pub(crate) phrase: Option<Box<ReasonPhrase>>,
+    pub(crate) body: Body,
 }
 
 /// A response's body as it comes from an endpoint. It holds its connection; dropped before its end, it gives the exchange up.
@@ -175,7 +181,7 @@ impl Upstreams {
     }
 }
 
-/// Sends a request to an endpoint and waits for the head of its response.
+/// Sends a request to an endpoint and waits for the head of its response, whose headers are left in place of its own.
 ///
 /// Its `Host` says what the request is for or, if it has none, the target's authority. It is left as it was where it may be sent
 /// again; else its parts may have been used up. Dropping the future gives the attempt up: an HTTP/1.1 connection is

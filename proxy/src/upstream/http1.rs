@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -78,7 +78,7 @@ pub(super) async fn exchange(
     };
     let (method, headers) = (request.method().clone(), request.headers_mut());
     let broken = match poll_fn(|cx| attempt.poll(&method, headers, cx)).await {
-        Ok(head) => return Ok(attempt.finish(head, std::mem::take(headers))),
+        Ok(head) => return Ok(attempt.finish(head)),
         Err(broken) => broken,
     };
     // Its other connections may have been closed in the same breath.
@@ -248,7 +248,7 @@ impl Attempt<'_> {
     }
 
     /// The response with its body, and the connection's way back to its pool.
-    fn finish(mut self, head: Head, headers: HeaderMap) -> Exchanged {
+    fn finish(mut self, head: Head) -> Exchanged {
         let Head { status, version, framing, keep_alive, keeps_idle, phrase, ahead } = head;
         self.conn.heed(keeps_idle);
         let mut sending = self.sending.take();
@@ -263,14 +263,7 @@ impl Attempt<'_> {
         } else {
             body(self.conn, framing, ahead, sending.filter(|_| self.takes_more), is_reusable)
         };
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
-        *response.version_mut() = version;
-        *response.headers_mut() = headers;
-        if let Some(phrase) = phrase {
-            response.extensions_mut().insert(phrase);
-        }
-        Exchanged { response }
+        Exchanged { status, version, phrase, body }
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) async fn exchange(
         }
     };
     let broken = match poll_fn(|cx| attempt.poll(worker, cx)).await {
-        Ok(response) => return Ok(attempt.finish(response, lease, request.method())),
+        Ok(response) => return Ok(attempt.finish(response, lease, request)),
         Err(broken) => broken,
     };
     let error = match broken {
@@ -134,17 +134,23 @@ impl Attempt {
         Poll::Ready(response.map_err(Broken::Stream))
     }
 
-    fn finish(mut self, response: Response<h2::RecvStream>, lease: Lease, asked: &Method) -> Exchanged {
+    fn finish(
+        mut self,
+        response: Response<h2::RecvStream>,
+        lease: Lease,
+        request: &mut Request<RequestBody>,
+    ) -> Exchanged {
         let is_sent = self.is_sent;
         let sending = self.sending.take().filter(|_| !is_sent).map(Sending::settled);
         let (parts, stream) = response.into_parts();
         let body = if stream.is_end_stream() && sending.is_none() {
             upstream::Body::Empty
         } else {
-            let has_none = *asked == Method::HEAD;
+            let has_none = *request.method() == Method::HEAD;
             upstream::Body::Http2(Box::new(Body::new(stream, &parts.headers, has_none, sending, lease)))
         };
-        Exchanged { response: Response::from_parts(parts, body) }
+        *request.headers_mut() = parts.headers;
+        Exchanged { status: parts.status, version: parts.version, phrase: None, body }
     }
 }
 

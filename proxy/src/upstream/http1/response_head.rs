@@ -39,7 +39,7 @@ pub struct Head {
     /// How long the endpoint keeps the connection when it is idle, if it says so (`Keep-Alive: timeout`).
     pub keeps_idle: Option<Duration>,
     /// The reason phrase, if it is not the usual one.
-    pub phrase: Option<ReasonPhrase>,
+    pub phrase: Option<Box<ReasonPhrase>>,
     /// What was read behind the head.
     pub ahead: Bytes,
 }
@@ -67,10 +67,13 @@ pub fn parse(bytes: &[u8], asked: &Method, headers: &mut HeaderMap) -> Result<Op
         return Ok(Some(Found::Informational(status, length)));
     }
     let version = if response.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-    // One allocation for the head and what is there of the body.
-    let all = Bytes::copy_from_slice(bytes);
+    // One copy for the head and what is there of the body; with room to spare, because of a full vector `Bytes` only knows with
+    // the first part of it that it has to count them.
+    let mut all = Vec::with_capacity(bytes.len() + 1);
+    all.extend_from_slice(bytes);
+    let all = Bytes::from(all);
     let phrase = response.reason.filter(|phrase| Some(*phrase) != status.canonical_reason());
-    let phrase = phrase.and_then(|phrase| ReasonPhrase::try_from(phrase.as_bytes()).ok());
+    let phrase = phrase.and_then(|phrase| ReasonPhrase::try_from(phrase.as_bytes()).ok().map(Box::new));
     headers.clear();
     let mut said = Said::default();
     for field in &*response.headers {
@@ -215,7 +218,7 @@ mod tests {
         );
         assert!(head.keep_alive);
         assert_eq!(head.keeps_idle, Some(Duration::from_secs(7)));
-        assert_eq!(head.phrase.as_ref().map(ReasonPhrase::as_bytes), Some(&b"Sure"[..]));
+        assert_eq!(head.phrase.as_deref().map(ReasonPhrase::as_bytes), Some(&b"Sure"[..]));
         assert_eq!(head.ahead, "hello");
         let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["content-length", "x-empty"], "nothing of the request or of this hop");
