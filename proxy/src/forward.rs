@@ -142,7 +142,7 @@ fn prepare_head(
         }
     }
     let client = &record.conn().client;
-    let host = set_host(client, parts, seen);
+    let host = set_host(client, parts, seen, record.host());
     let added = Added::to(&mut parts.headers, seen, client, host, || worker.random());
     if let Some(id) = added.request_id() {
         record.set_request_id(RequestId::Begun(id));
@@ -164,15 +164,20 @@ fn prepare_head(
     (said, added)
 }
 
-/// The host of the request. The next hop is told it by `Host` or, where there is none, by the target's authority.
-fn set_host(client: &Client, parts: &mut Parts, seen: Seen) -> Option<HeaderValue> {
+/// The host of the request, of which `header` is its `Host`. The next hop is told it by that or, where there is none, by the
+/// target's authority.
+fn set_host(
+    client: &Client,
+    parts: &mut Parts,
+    seen: Seen,
+    header: Option<&HeaderValue>,
+) -> Option<HeaderValue> {
     let Some(authority) = parts.uri.authority() else {
-        let host = parts.headers.get(HOST).cloned();
-        if host.is_none() {
+        if header.is_none() {
             // A client of HTTP/1.0; HTTP/1.1 demands one, if only an empty one (RFC 9112 section 3.2).
             parts.headers.insert(HOST, HeaderValue::from_static(""));
         }
-        return host;
+        return header.cloned();
     };
     let host = client.host(authority);
     if seen.any(Seen::HOST) {

@@ -109,29 +109,45 @@ pub(crate) fn remove_seen_hop_by_hop(headers: &mut HeaderMap, seen: Seen) -> Hop
     if seen.any(Seen::CONNECTION) {
         remove_named_by_connection(headers, &mut said);
     }
-    if let Some(te) = headers.remove(TE) {
+    if seen.any(Seen::TE)
+        && let Some(te) = headers.remove(TE)
+    {
         said.te_trailers = names(&te).any(|name| name.eq_ignore_ascii_case("trailers"));
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS] {
-        headers.remove(name);
+    if seen.any(Seen::TRANSFER_ENCODING) {
+        headers.remove(TRANSFER_ENCODING);
+    }
+    if seen.any(Seen::UPGRADE) {
+        headers.remove(UPGRADE);
+    }
+    if seen.any(Seen::OTHER_HOP) {
+        for name in [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS] {
+            headers.remove(name);
+        }
     }
     said
 }
 
 fn remove_named_by_connection(headers: &mut HeaderMap, said: &mut HopByHop) {
-    let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
-    headers.remove(CONNECTION);
-    for name in lines.iter().flat_map(names) {
+    let mut names_others = false;
+    for name in headers.get_all(CONNECTION).iter().flat_map(names) {
         if name.eq_ignore_ascii_case("upgrade") {
             said.upgrade = headers.get(UPGRADE).cloned();
         } else if name.eq_ignore_ascii_case("close") {
             said.close = true;
-        } else if let Ok(name) = HeaderName::from_bytes(name.as_bytes())
-            && may_be_named_by_connection(&name)
-        {
+        } else if !name.eq_ignore_ascii_case("keep-alive") {
+            names_others = true;
+        }
+    }
+    if names_others {
+        let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
+        let named =
+            lines.iter().flat_map(names).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
+        for name in named.filter(may_be_named_by_connection) {
             headers.remove(name);
         }
     }
+    headers.remove(CONNECTION);
 }
 
 /// The protocols of an `Upgrade` header that may be passed on: HTTP/2 is spoken with prior knowledge or not at all, since an

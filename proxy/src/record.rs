@@ -133,6 +133,11 @@ impl Record {
         self.facts.request_id.as_ref()
     }
 
+    /// The request's `Host` header.
+    pub(crate) fn host(&self) -> Option<&HeaderValue> {
+        self.facts.host.as_ref()
+    }
+
     /// Takes a place at an endpoint of the arm's backend, giving back the one before.
     pub(crate) fn set_endpoint(&mut self, endpoint: usize) {
         self.leave_endpoint();

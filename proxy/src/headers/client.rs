@@ -1,6 +1,7 @@
 //! What endpoints are told of a client.
 
 use std::cell::RefCell;
+use std::io::Write;
 use std::net::IpAddr;
 
 use bytes::{BufMut, BytesMut};
@@ -8,6 +9,9 @@ use http::header::{FORWARDED, HeaderMap, HeaderValue};
 use http::uri::Authority;
 
 use super::{Seen, X_FORWARDED_FOR, without_user};
+
+/// Bytes of the longest address in text: IPv6, which ends in IPv4 (RFC 4291 section 2.2).
+const IP_LENGTH_MAX: usize = 45;
 
 /// What is said of the client to the endpoint, prepared once per connection.
 #[derive(Debug)]
@@ -21,7 +25,13 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(ip: IpAddr) -> Self {
         let ip = ip.to_canonical();
-        let address = HeaderValue::try_from(ip.to_string()).expect("an IP address is a valid header value");
+        let mut text = [0; IP_LENGTH_MAX];
+        let mut rest = &mut text[..];
+        // The longest fits.
+        let _ = write!(rest, "{ip}");
+        let length = IP_LENGTH_MAX - rest.len();
+        let address =
+            HeaderValue::from_bytes(&text[..length]).expect("an IP address is a valid header value");
         Self { ip, address, host: RefCell::new(HeaderValue::from_static("")) }
     }
 

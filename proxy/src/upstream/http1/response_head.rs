@@ -75,6 +75,8 @@ pub fn parse(bytes: &[u8], asked: &Method, headers: &mut HeaderMap) -> Result<Op
     let phrase = response.reason.filter(|phrase| Some(*phrase) != status.canonical_reason());
     let phrase = phrase.and_then(|phrase| ReasonPhrase::try_from(phrase.as_bytes()).ok().map(Box::new));
     headers.clear();
+    // At once: that of a request is often smaller.
+    headers.reserve(response.headers.len());
     let mut said = Said::default();
     for field in &*response.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
