@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
@@ -148,13 +149,19 @@ impl Rig {
 
     /// Sends requests at a fixed rate whatever the answers do, for so long. Latencies in nanoseconds count from when each request
     /// was to be sent, so that a stall is not hidden. Never sleeps: the generator's own waking must not be measured.
-    pub(crate) fn open_loop(
+    pub(crate) fn open_loop(&mut self, rate: usize, lasting: Duration) -> Outcome<Histogram<u64>> {
+        self.open_loop_in_slices(rate, lasting, 1)?.pop().ok_or_else(|| "no latencies".to_owned())
+    }
+
+    /// The same, apart for each of several slices of that time, by when a request was to be sent.
+    pub(crate) fn open_loop_in_slices(
         &mut self,
         rate: usize,
         lasting: Duration,
-    ) -> Outcome<hdrhistogram::Histogram<u64>> {
+        slices: u32,
+    ) -> Outcome<Vec<Histogram<u64>>> {
         let clients = self.clients();
-        self.work.paced = Some(Paced::new(rate, &clients, self.work.depth)?);
+        self.work.paced = Some(Paced::new(rate, lasting, slices, &clients, self.work.depth)?);
         (self.work.issued, self.work.done, self.work.total) = (0, 0, usize::MAX);
         let ends = Instant::now() + lasting;
         loop {
@@ -172,7 +179,7 @@ impl Rig {
             }
             self.turn(Some(Duration::ZERO))?;
         }
-        self.work.paced.take().map(|paced| paced.latencies).ok_or_else(|| "no latencies".to_owned())
+        self.work.paced.take().map(|paced| paced.slices).ok_or_else(|| "no latencies".to_owned())
     }
 
     fn clients(&self) -> Vec<usize> {
@@ -266,7 +273,8 @@ impl Rig {
         let moved = conn.receive(&mut self.scratch, |_, stream| {
             *open -= 1;
             if let (Some(paced), Some(now)) = (paced.as_mut(), now) {
-                paced.record(key, now - since[slot(stream)]);
+                let since = since[slot(stream)];
+                paced.record(key, since, now - since);
             }
         })?;
         self.work.done += before - *open;

@@ -65,9 +65,7 @@ fn sample(plan: Plan, rig: &mut Rig, server: &mut Server, swaps: u32) -> Outcome
     rig.open_loop(plan.rate, SETTLE)?;
     server.tell(&format!("rate {swaps}"))?;
     let began = std::time::Instant::now();
-    let slices = (0..SLICES)
-        .map(|_| rig.open_loop(plan.rate, plan.lasting / SLICES))
-        .collect::<Outcome<Vec<Histogram<u64>>>>()?;
+    let slices = rig.open_loop_in_slices(plan.rate, plan.lasting, SLICES)?;
     let took = began.elapsed();
     let made: f64 = server.tell(&format!("rate {swaps}"))?.parse().unwrap_or(0.0);
     let p99_us = |slice: &Histogram<u64>| slice.value_at_quantile(0.99) as f64 / 1e3;

@@ -17,9 +17,10 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 pub(crate) type Ticks = u32;
 
 /// How many ticks a limit lasts, rounded up. Asked several times for each request, hence without the 128-bit numbers of
-/// [`Duration::as_nanos`], by which a processor cannot divide.
+/// [`Duration::as_millis`], by which a processor cannot divide.
 pub(crate) fn ticks(limit: Duration) -> Ticks {
     const NANOS: u32 = TICK.subsec_nanos();
+    const { assert!(TICK.as_secs() == 0 && 1_000_000_000 % NANOS == 0, "a second is so many ticks") }
     let seconds = limit.as_secs().saturating_mul(u64::from(1_000_000_000 / NANOS));
     u32::try_from(seconds.saturating_add(limit.subsec_nanos().div_ceil(NANOS).into())).unwrap_or(u32::MAX)
 }

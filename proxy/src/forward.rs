@@ -50,7 +50,7 @@ impl Destination {
         self.arm().backend().expect("what is forwarded goes to pods")
     }
 
-    /// Endpoints of one Service port speak the same protocol.
+    /// Whether the first endpoint speaks HTTP/1.1, as the others do as a rule: each EndpointSlice may say otherwise.
     fn speaks_http1(&self) -> bool {
         let first = self.backend().endpoints.first();
         first.is_none_or(|(endpoint, _)| endpoint.id.protocol == AppProtocol::Http1)
@@ -64,7 +64,7 @@ pub(crate) struct Trip {
     to: Destination,
     record: Box<Record>,
     request: Request<RequestBody>,
-    /// Headers that are not among its own.
+    /// Headers that are not among its own, until an endpoint wants them there.
     added: Option<Added>,
     /// The protocol to upgrade to, and the client's half of it.
     upgrade: Option<(HeaderValue, OnUpgrade)>,
@@ -148,12 +148,11 @@ fn prepare_head(
         record.set_request_id(RequestId::Begun(id));
     }
     let filters = [&to.rule.filters, &to.arm().filters];
-    let added = if to.speaks_http1() && !filters.iter().any(|filters| rewrite::edits_request_headers(filters))
-    {
-        Some(added)
-    } else {
+    let added = if filters.iter().any(|filters| rewrite::edits_request_headers(filters)) {
         added.put_into(&mut parts.headers);
         None
+    } else {
+        Some(added)
     };
     if worker.shared.marks.via {
         headers::add_via(&mut parts.headers, parts.version);
@@ -283,7 +282,7 @@ impl Trip {
         let Self { worker, to, request, added, gate, progress, .. } = self;
         let (endpoint, _) = &to.backend().endpoints[endpoint];
         let stall = Limit::new(ticks(worker.shared.limits.response_stall));
-        let exchange = pin!(upstream::exchange(worker, endpoint, request, added.as_ref(), gate.as_ref()));
+        let exchange = pin!(upstream::exchange(worker, endpoint, request, added, gate.as_ref()));
         match within(exchange, stall, progress.as_deref(), deadline).await {
             Ok(result) => result,
             Err(reason) => Err(Failure { reason, again: None }),

@@ -141,8 +141,8 @@ fn remove_named_by_connection(headers: &mut HeaderMap, said: &mut HopByHop) {
     }
     if names_others {
         let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
-        let named =
-            lines.iter().flat_map(names).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
+        let named = lines.iter().flat_map(names).filter(|name| !name.eq_ignore_ascii_case("close"));
+        let named = named.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
         for name in named.filter(may_be_named_by_connection) {
             headers.remove(name);
         }

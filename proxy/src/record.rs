@@ -19,7 +19,7 @@ use crate::worker::Worker;
 
 /// What is known of a request so far. Dropping it counts the request and gives back its place at the endpoint.
 ///
-/// Of the table it holds the rule alone, and the rest by index: each reference to what workers share costs two atomic
+/// Of the table it holds the rule alone (or, without one, a series), and the rest by index: each reference to what workers share costs two atomic
 /// operations per request.
 #[derive(Debug)]
 pub(crate) struct Record {

@@ -29,7 +29,13 @@ pub(crate) fn apply_to_request(filters: &[Filter], prefix_length: usize, parts: 
 
 /// Whether one of the filters may look for a header that a request gets here.
 pub(crate) fn edits_request_headers(filters: &[Filter]) -> bool {
-    filters.iter().any(|filter| matches!(filter, Filter::RequestHeaders(_)))
+    filters.iter().any(|filter| match filter {
+        Filter::RequestHeaders(_) => true,
+        // A new host is none of them: they name the one that the client asked for.
+        Filter::Rewrite(_) | Filter::Redirect(_) | Filter::Unsupported(_) | Filter::ResponseHeaders(_) => {
+            false
+        }
+    })
 }
 
 /// Applies the response half of the filters, in order.

@@ -224,7 +224,10 @@ impl Arm {
     /// Counts requests for a revision, or for none.
     pub(crate) fn series_of(&self, revision: Option<u16>) -> &Series {
         match (&self.target, revision) {
-            (ArmTarget::Backend { series, .. }, Some(revision)) => &series[usize::from(revision)],
+            // Asked by a record that is being dropped, where a panic would end the process.
+            (ArmTarget::Backend { series, .. }, Some(revision)) => {
+                series.get(usize::from(revision)).unwrap_or(&self.series)
+            }
             _ => &self.series,
         }
     }

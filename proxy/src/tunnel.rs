@@ -1,6 +1,6 @@
 //! Upgraded connections (WebSocket): bytes both ways until one side is done.
 //!
-//! A tunnel may live for days. It holds its record, hence its rule and its endpoint, but no table.
+//! A tunnel may live for days. It holds its record, hence its rule and with that its endpoint, but no table.
 
 use std::io;
 use std::rc::Rc;

@@ -187,18 +187,23 @@ impl Upstreams {
 /// again; else its parts may have been used up. Dropping the future gives the attempt up: an HTTP/1.1 connection is
 /// closed, an HTTP/2 stream reset.
 ///
-/// `added` are headers that it gets besides its own, on HTTP/1.1.
+/// `added` are headers that it gets besides its own. HTTP/2 takes them among those, and there they stay.
 pub(crate) async fn exchange(
     worker: &Rc<Worker>,
     endpoint: &Arc<Endpoint>,
     request: &mut Request<RequestBody>,
-    added: Option<&Added>,
+    added: &mut Option<Added>,
     gate: Option<&Rc<Gate>>,
 ) -> Result<Exchanged, Failure> {
     let pool = worker.upstreams.pool(endpoint);
     match endpoint.id.protocol {
-        AppProtocol::Http1 => http1::exchange(worker, pool, request, added, gate).await,
-        AppProtocol::H2c => http2::exchange(worker, pool, request).await,
+        AppProtocol::Http1 => http1::exchange(worker, pool, request, added.as_ref(), gate).await,
+        AppProtocol::H2c => {
+            if let Some(added) = added.take() {
+                added.put_into(request.headers_mut());
+            }
+            http2::exchange(worker, pool, request).await
+        }
     }
 }
 

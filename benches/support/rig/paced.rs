@@ -18,15 +18,35 @@ pub(super) struct Paced {
     due: VecDeque<Instant>,
     /// Clients with room for a request, once for each.
     free: VecDeque<usize>,
-    pub(super) latencies: Histogram<u64>,
+    /// From when on latencies are of which slice: by when a request was to be sent.
+    began: Instant,
+    slice: Duration,
+    pub(super) slices: Vec<Histogram<u64>>,
 }
 
 impl Paced {
-    pub(super) fn new(rate: usize, clients: &[usize], depth: usize) -> Outcome<Self> {
-        let latencies = during("making a histogram", Histogram::new_with_max(LATENCY_MAX_NS, 3))?;
+    /// At this rate for so long, which is divided into slices.
+    pub(super) fn new(
+        rate: usize,
+        lasting: Duration,
+        slices: u32,
+        clients: &[usize],
+        depth: usize,
+    ) -> Outcome<Self> {
+        let histogram: Histogram<u64> =
+            during("making a histogram", Histogram::new_with_max(LATENCY_MAX_NS, 3))?;
         let free = (0..depth).flat_map(|_| clients.iter().copied()).collect();
         let every = Duration::from_secs(1) / u32::try_from(rate.max(1)).unwrap_or(u32::MAX);
-        Ok(Self { every, next_at: Instant::now(), due: VecDeque::new(), free, latencies })
+        let (began, slices) = (Instant::now(), slices.max(1));
+        Ok(Self {
+            every,
+            next_at: began,
+            due: VecDeque::new(),
+            free,
+            began,
+            slice: lasting / slices,
+            slices: vec![histogram; slices as usize],
+        })
     }
 
     /// Notes every request whose time has come.
@@ -45,9 +65,12 @@ impl Paced {
         Some((self.free.pop_front()?, self.due.pop_front()?))
     }
 
-    /// A request of this client was answered.
-    pub(super) fn record(&mut self, client: usize, took: Duration) {
+    /// A request of this client was answered, which was to be sent at `since`.
+    pub(super) fn record(&mut self, client: usize, since: Instant, took: Duration) {
         self.free.push_back(client);
-        self.latencies.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        let slice = (since - self.began).as_nanos() / self.slice.as_nanos().max(1);
+        let last = self.slices.len() - 1;
+        self.slices[last.min(slice as usize)]
+            .saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 }

@@ -146,8 +146,9 @@ struct Attempt<'a> {
     gate: Option<&'a Rc<Gate>>,
     /// A head that is not there whole yet.
     partial: Vec<u8>,
-    /// Whether the runtime has just found nothing to read, and wakes this task when there is something: so it is left by the
-    /// pool's look at an idle connection, and asking again before the task has waited would be in vain.
+    /// Whether the runtime has just found nothing to read, and wakes this task when there is something (or at once, if the task's
+    /// budget was used up): so it is left by the pool's look at an idle connection, and asking again before the task has waited
+    /// would be in vain.
     is_watched: bool,
     has_read: bool,
     informational: u32,
