@@ -54,6 +54,44 @@ fn seen(answer: &Answer, name: &str) -> Vec<String> {
 }
 
 #[test]
+fn filters_see_what_a_request_is_told_on_its_way_here() {
+    let scene = Scene::new(
+        r#"  - matches: [{path: {value: /rule}}]
+    filters:
+    - type: RequestHeaderModifier
+      requestHeaderModifier:
+        set: [{name: X-Forwarded-Proto, value: https}]
+        add: [{name: X-Forwarded-For, value: 10.0.0.1}]
+        remove: [Traceparent]
+    backendRefs: [{name: blue, port: 80}]
+  - matches: [{path: {value: /backend}}]
+    backendRefs:
+    - name: blue
+      port: 80
+      filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-Request-Id, value: ours}]}}]
+  - matches: [{path: {value: /host}}]
+    filters: [{type: URLRewrite, urlRewrite: {hostname: inside.example}}]
+    backendRefs: [{name: blue, port: 80}]
+"#,
+    );
+    let told = |path: &str| {
+        let answer = scene.ask(path, &[]);
+        ["x-forwarded-proto", "x-forwarded-for", "x-forwarded-host", "x-request-id", "traceparent", "host"]
+            .map(|name| seen(&answer, name))
+    };
+    let [protocol, address, _, id, trace, _] = told("/rule");
+    assert_eq!((protocol, address), (vec!["https".to_owned()], vec!["127.0.0.1".into(), "10.0.0.1".into()]));
+    assert_eq!((id.len(), trace.len()), (1, 0));
+    let [protocol, address, _, id, trace, _] = told("/backend");
+    assert_eq!((protocol, address), (vec!["http".to_owned()], vec!["127.0.0.1".to_owned()]));
+    assert_eq!((id, trace.len()), (vec!["ours".to_owned()], 1));
+    let [.., named, id, trace, host] = told("/host");
+    assert_eq!((named, host), (vec!["example.com".to_owned()], vec!["inside.example".to_owned()]));
+    assert_eq!((id.len(), trace.len()), (1, 1));
+    assert_eq!(trace[0][3..35], id[0]);
+}
+
+#[test]
 fn request_headers_are_set_added_and_removed() {
     let scene = Scene::new(
         r#"  - matches: [{path: {value: /set}}]
