@@ -148,7 +148,7 @@ fn prepare_head(
         record.set_request_id(RequestId::Begun(id));
     }
     let filters = [&to.rule.filters, &to.arm().filters];
-    let added = if filters.iter().any(|filters| rewrite::edits_request_headers(filters)) {
+    let added = if filters.iter().any(|filters| rewrite::edits_added_headers(filters)) {
         added.put_into(&mut parts.headers);
         None
     } else {

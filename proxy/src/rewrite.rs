@@ -6,6 +6,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use watershed_config::model::{Filter, HeaderEdits, PathRewrite, Redirect, RedirectScheme};
 
+use crate::headers::Added;
 use crate::table::Rule;
 
 /// Applies the request half of the filters, in order.
@@ -27,10 +28,12 @@ pub(crate) fn apply_to_request(filters: &[Filter], prefix_length: usize, parts: 
     }
 }
 
-/// Whether one of the filters may look for a header that a request gets here.
-pub(crate) fn edits_request_headers(filters: &[Filter]) -> bool {
+/// Whether one of the filters changes a header that a request gets here.
+pub(crate) fn edits_added_headers(filters: &[Filter]) -> bool {
     filters.iter().any(|filter| match filter {
-        Filter::RequestHeaders(_) => true,
+        Filter::RequestHeaders(HeaderEdits { set, add, remove }) => {
+            set.iter().chain(add).map(|(name, _)| name).chain(remove).any(Added::has)
+        }
         // A new host is none of them: they name the one that the client asked for.
         Filter::Rewrite(_) | Filter::Redirect(_) | Filter::Unsupported(_) | Filter::ResponseHeaders(_) => {
             false

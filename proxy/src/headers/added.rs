@@ -1,6 +1,6 @@
 //! What a request is told on its way here: about its client, its id and its trace.
 //!
-//! They are no part of the request's own headers until something has to find them there (a filter, HPACK): in an HTTP/1.1 head
+//! They are no part of the request's own headers until something has to find them there (a filter that changes one, HPACK): in an HTTP/1.1 head
 //! they are written behind its own. Five entries in a map, made to be read once, cost a request more than routing it does.
 
 use std::rc::Rc;
@@ -11,8 +11,9 @@ use super::identity::Begun;
 use super::{Client, Seen, TRACEPARENT, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::respond::REQUEST_ID_HEADER;
 
-/// Most of them.
-const ADDED_MAX: usize = 5;
+/// All of them.
+const NAMES: [HeaderName; 5] =
+    [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, TRACEPARENT, REQUEST_ID_HEADER];
 
 /// Headers that a request gets here.
 #[derive(Debug)]
@@ -46,6 +47,11 @@ impl Added {
         }
     }
 
+    /// Whether a header is one that a request may get here.
+    pub(crate) fn has(name: &HeaderName) -> bool {
+        NAMES.contains(name)
+    }
+
     /// The id that it gets, if it had none.
     pub(crate) fn request_id(&self) -> Option<[u8; 32]> {
         self.begun.id
@@ -72,7 +78,7 @@ impl Added {
 
     /// Puts them among the request's own.
     pub(crate) fn put_into(self, headers: &mut HeaderMap) {
-        headers.reserve(ADDED_MAX);
+        headers.reserve(NAMES.len());
         let mut put = |name: HeaderName, value: Option<HeaderValue>| {
             if let Some(value) = value {
                 headers.insert(name, value);
