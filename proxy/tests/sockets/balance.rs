@@ -8,7 +8,10 @@ use http::{HeaderName, HeaderValue};
 use watershed_config::model::{Filter, HeaderEdits};
 use watershed_config::snapshot::{EndpointState, Rule};
 
-use crate::support::{Pod, TestProxy, arm, backend, eventually, invalid_arm, rule, with_state};
+use crate::support::{
+    H2Pod, Pod, TestProxy, arm, backend, endpoint, eventually, free_address, h2c, invalid_arm, rule,
+    with_state,
+};
 
 /// How far any prefix may be from its target (design: 7; a window that begins inside a block: 9).
 const EXACT: usize = 7;
@@ -187,4 +190,25 @@ fn a_request_sees_one_generation_from_its_head_to_its_answer() {
     for client in clients {
         assert!(client.join().unwrap() > 3);
     }
+}
+
+#[test]
+fn endpoints_of_one_service_may_speak_different_protocols_and_are_told_the_same() {
+    let (old, new) = (Pod::named("v1"), H2Pod::named("v2"));
+    let gone = h2c(endpoint("3", free_address()));
+    let endpoints = [old.endpoint("1"), new.endpoint("2"), gone];
+    let proxy = TestProxy::serving(rule(vec![arm(1, &backend("hello", &endpoints))]));
+    let mut client = proxy.connect();
+    for _ in 0..60 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    for name in ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "traceparent"] {
+        for received in old.received() {
+            assert_eq!(received.all(name).len(), 1, "{name}: {received:?}");
+        }
+        for received in new.received() {
+            assert_eq!(received.head.headers().get_all(name).iter().count(), 1, "{name}: {received:?}");
+        }
+    }
+    assert!(old.count() > 10 && new.received().len() > 10, "{} and {}", old.count(), new.received().len());
 }

@@ -14,8 +14,7 @@ use http::StatusCode;
 use crate::support::frames::{ACK, DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, Wire};
 use crate::support::h2_client::{get, post};
 use crate::support::{
-    H2Client, H2Pod, Pod, Tell, TestProxy, arm, backend, block_on, endpoint, eventually, free_address, h2c,
-    rule,
+    H2Client, H2Pod, Pod, Tell, TestProxy, arm, backend, block_on, endpoint, eventually, h2c, rule,
 };
 
 fn before(pod: &H2Pod) -> TestProxy {
@@ -48,27 +47,6 @@ fn runs(pods: &[&H2Pod]) -> HashMap<String, usize> {
         *runs.entry(received.head.uri().path().to_owned()).or_default() += 1;
     }
     runs
-}
-
-#[test]
-fn endpoints_of_one_service_may_speak_different_protocols_and_are_told_the_same() {
-    let (old, new) = (Pod::named("v1"), H2Pod::named("v2"));
-    let gone = h2c(endpoint("3", free_address()));
-    let endpoints = [old.endpoint("1"), new.endpoint("2"), gone];
-    let proxy = TestProxy::serving(rule(vec![arm(1, &backend("hello", &endpoints))]));
-    let mut client = proxy.connect();
-    for _ in 0..60 {
-        assert_eq!(client.get("/").status, 200);
-    }
-    for name in ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "traceparent"] {
-        for received in old.received() {
-            assert_eq!(received.all(name).len(), 1, "{name}: {received:?}");
-        }
-        for received in new.received() {
-            assert_eq!(received.head.headers().get_all(name).iter().count(), 1, "{name}: {received:?}");
-        }
-    }
-    assert!(old.count() > 10 && new.received().len() > 10, "{} and {}", old.count(), new.received().len());
 }
 
 #[test]
