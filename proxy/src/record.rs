@@ -112,9 +112,9 @@ impl Record {
         Some(endpoint)
     }
 
-    /// Under which labels the request is counted, if it came as far as having some.
-    fn series(&self) -> Option<&Series> {
-        match (self.arm(), &self.rule) {
+    /// Under which labels the request is counted, if it came as far as having some; `arm` is its own.
+    fn series<'a>(&'a self, arm: Option<&'a Arm>) -> Option<&'a Series> {
+        match (arm, &self.rule) {
             (Some(arm), _) => Some(arm.series_of(self.revision)),
             (None, Some(rule)) => Some(&rule.series),
             (None, None) => self.unmatched.as_deref(),
@@ -230,7 +230,7 @@ impl Record {
             status: self.status,
             reason: self.reason,
             rule: self.rule.as_deref(),
-            series: self.series().map(|series| &series.key),
+            series: self.series(self.arm()).map(|series| &series.key),
             endpoint: self.endpoint(),
             generation: self.generation,
             retries: self.retries,
@@ -253,11 +253,12 @@ impl Drop for Record {
             }
         }
         let class = self.status.map_or(CodeClass::None, CodeClass::of);
-        let series = self.series().unwrap_or(&self.worker.shared.unrouted);
+        let arm = self.arm();
+        let series = self.series(arm).unwrap_or(&self.worker.shared.unrouted);
         let duration = self.started.elapsed();
         series.cells(self.worker.index).record(class, self.reason, duration);
-        if let Some(stake) = self.stake.take()
-            && let Some(split) = self.rollout()
+        if let Some(stake) = self.stake
+            && let Some(split) = arm.and_then(Arm::rollout)
         {
             let Self { status, reason, .. } = *self;
             stake.end(split, self.worker.index, Ending { status, reason, duration });
