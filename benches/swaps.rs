@@ -6,8 +6,9 @@
 //!
 //! Two tables are compiled beforehand, and every rule of one differs from the other's. The swapping thread publishes them in turn,
 //! past the directory and the debounce, and shares the worker's core: what a swap costs is paid where requests are served.
-//! The rates of swapping alternate within a round, so that their latencies are compared under the same conditions, in
-//! slices, as the host takes a core away now and then. Apart from that: the real `watershed run` under real edits of files, and a million tables compiled, published and dropped.
+//! The rates of swapping alternate within a round, so that their latencies are compared under the same conditions, in slices,
+//! as the host takes a core away now and then. Apart from that: the real `watershed run` under real edits of files, and a
+//! million tables compiled, published and dropped.
 //!
 //! An answer that is not 200, a reset or a closed connection ends the benchmark: it is the error that must not be.
 

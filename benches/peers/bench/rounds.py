@@ -8,7 +8,7 @@ import random
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from bench import Refusal, load
+from bench import Refusal
 from bench.contenders import TITLES, start_pods
 from bench.measure import Plan, cost, idle_memory, in_the_middle, latency, memory, started
 
@@ -52,7 +52,7 @@ def _round(scenario, names, tools, pods, plan, directory):
         for name in shuffled(["direct", *names]):
             with _told(scenario, name):
                 subjects[name] = running.enter_context(started(name, tools, scenario, pods, directory))
-                load.closed_loop(tools, scenario, subjects[name].running.port, plan.warm, subjects[name].directory)
+                cost(subjects[name], tools, scenario, plan.warm)
         slices = {name: [] for name in subjects}
         for _ in range(plan.slices):
             for name in shuffled(subjects):
@@ -99,7 +99,7 @@ def _fixed_rate(scenario, names, tools, pods, plan, directory):
     """Half of nginx's saturation, or less if the generator alone could not keep that."""
     yardstick = next((name for name in YARDSTICKS if name in names), names[0])
     with started(yardstick, tools, scenario, pods, directory) as subject:
-        load.closed_loop(tools, scenario, subject.running.port, plan.warm, subject.directory)
+        cost(subject, tools, scenario, plan.warm)
         saturated = in_the_middle([cost(subject, tools, scenario, plan.closed) for _ in range(plan.slices)])
     rate = int(saturated["requests_per_second"] / 2)
     for _ in range(TRIES):
